@@ -1,0 +1,1 @@
+"""genpipe: one recipe takes data to a trained, sampled, evaluated and tracked generative model of any family."""

@@ -1,0 +1,161 @@
+"""Artifacts: folders that are whole or absent.
+
+A folder is filled aside, synced, given a manifest of checksums and published by one atomic rename. A crash, a kill
+or a full disk leaves at most a staging folder, which the next start clears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genpipe.errors import ArtifactError, GenpipeError
+
+MANIFEST = "manifest.json"
+STAGING_PREFIX = ".staging-"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a published folder says of itself.
+
+    files: relative path → {"sha256", "bytes"}. facts: everything else that was given to `publish` (for a step's
+    artifact: key, kind, stage, step, config, seed, inputs, key_parts, seconds, created, environment, summary).
+    """
+
+    files: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.facts[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Turns a full disk or a refused write into a message that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GenpipeError(f"no space left on the disk of {path}; nothing half-written was kept") from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise GenpipeError(f"{path} cannot be written: {error.strerror}") from error
+        raise
+
+
+@contextlib.contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """An empty folder on the file system of `parent`, removed at the end unless it was published."""
+    with disk_errors_named(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = parent / f"{STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, final: Path, facts: Mapping[str, Any]) -> Manifest:
+    """Moves a staged folder to `final`, whole and synced. Where `final` is there already, it stays, if it verifies."""
+    with disk_errors_named(final.parent):
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = {}
+        for path in paths:
+            _sync(path)
+            files[path.relative_to(folder).as_posix()] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+        text = json.dumps({"facts": dict(facts), "files": files}, indent=1, sort_keys=True)
+        with (folder / MANIFEST).open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync(folder)
+        try:
+            folder.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return verify(final)  # another process published the same content first
+        _sync(final.parent)
+    return Manifest(files, dict(facts))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest, without looking at the files; ArtifactError where there is none that parses."""
+    path = folder / MANIFEST
+    try:
+        fields = json.loads(path.read_text())
+        return Manifest(fields["files"], fields["facts"])
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} is not a whole artifact: it has no {MANIFEST}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from None
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest, once every file has its checksum; ArtifactError names the first that has not."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"artifact {folder}: {name} is missing")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise ArtifactError(f"artifact {folder}: {name} has {size} bytes, its manifest says {expected['bytes']}")
+        if sha256(path) != expected["sha256"]:
+            raise ArtifactError(f"artifact {folder}: {name} does not match its checksum")
+    return manifest
+
+
+def discard(folder: Path) -> None:
+    """Removes an artifact so that it never looks whole on the way: its manifest goes first."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / MANIFEST).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_staging(parent: Path, older_than_seconds: float = 24 * 3600) -> None:
+    """Removes what dead processes of this host left while staging, and anything old."""
+    for folder in parent.glob(f"{STAGING_PREFIX}*") if parent.is_dir() else ():
+        pid = folder.name.removeprefix(STAGING_PREFIX).split("-")[0]
+        with contextlib.suppress(FileNotFoundError):
+            old = time.time() - folder.stat().st_mtime > older_than_seconds
+            if old or not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces one small file; readers see the old or the new, never a part."""
+    with disk_errors_named(path.parent):
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        with aside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)

@@ -1,0 +1,134 @@
+"""What a plugin brings: plain records that name things and say where to import them from.
+
+A record holds no code, so that listing what is installed imports neither torch nor the plugin's own modules.
+References are `"package.module:attribute"`, imported when a component is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+API_VERSION = 1
+
+LikelihoodKind = Literal["exact", "lower_bound", "estimate", "unnormalized"]
+EventKind = Literal["image", "vector", "sequence"]
+
+CAPABILITIES = ("sample", "log_prob", "encode", "decode", "score", "energy", "codec")
+
+
+def load_reference(reference: str) -> Any:
+    """The object that `"package.module:attribute"` names."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentRecord:
+    """What every component says of itself.
+
+    name: what recipes write; lower case with underscores.
+    summary: one line for listings.
+    config: reference to the `genpipe.config.Config` subclass with its options.
+    build: reference to what makes or runs it; its signature is given by each kind below.
+    """
+
+    name: str
+    summary: str
+    config: str
+    build: str
+    api_version: int = API_VERSION
+
+    @property
+    def config_class(self) -> Any:
+        return load_reference(self.config)
+
+    @property
+    def builder(self) -> Any:
+        return load_reference(self.build)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(ComponentRecord):
+    """A model family. `build(config, spec: DataSpec) -> genpipe.model.Model`.
+
+    likelihood: the kind of number that `log_prob` gives, None where there is none.
+    events: the kinds of data it models.
+    training: "gradient" (the shared loop calls `train_step`) or "closed_form" (calls `fit`).
+    conditional: whether it takes labels y.
+    samplers: names that `sample(sampler=...)` understands, the default first; empty where there is one way only.
+    sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
+    papers: citations that its docstrings refer to.
+    """
+
+    likelihood: LikelihoodKind | None
+    events: tuple[EventKind, ...]
+    training: Literal["gradient", "closed_form"]
+    capabilities: frozenset[str] = frozenset({"sample"})
+    conditional: bool = False
+    samplers: tuple[str, ...] = ()
+    sampling_cost: str = "one pass"
+    papers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = self.capabilities - set(CAPABILITIES)
+        if unknown:
+            raise ValueError(f"family '{self.name}': unknown capabilities {sorted(unknown)}")
+        if ("log_prob" in self.capabilities) != (self.likelihood is not None):
+            raise ValueError(f"family '{self.name}': capability log_prob and likelihood kind go together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ComponentRecord):
+    """A source of real examples. `build(config, seed: int) -> genpipe.data.RawData`.
+
+    fingerprint: reference to `f(config) -> str` that changes when files outside the package change
+    (their checksum); None where config and code say it all.
+    log_density: reference to `f(config, x: ndarray) -> ndarray (N,)`, nats, where the true density is known.
+    """
+
+    events: tuple[EventKind, ...]
+    fingerprint: str | None = None
+    log_density: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(ComponentRecord):
+    """A number, or some, for one row of the table. `build(config) -> genpipe.evaluation.Metric`.
+
+    needs: "samples", "features" (samples through the feature extractor) or "likelihood".
+    """
+
+    needs: Literal["samples", "features", "likelihood"]
+    estimator: str = ""
+    cost: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureExtractor(ComponentRecord):
+    """Maps examples to vectors. `build(config) -> genpipe.evaluation.FeatureExtractor`."""
+
+    events: tuple[EventKind, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(ComponentRecord):
+    """One kind of step. `build(context: genpipe.steps.StepContext) -> None` writes into `context.out`.
+
+    takes: the input ports and the kind of artifact each accepts; gives: the kind of artifact it makes.
+    """
+
+    takes: Mapping[str, str] = field(default_factory=dict)
+    gives: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline(ComponentRecord):
+    """A graph of steps. `config` has the recipe's sections; `build(config) -> list[genpipe.graph.Step]`.
+
+    check: reference to `f(config, registry) -> Iterable[tuple[key, message]]`, mistakes that only show between sections.
+    """
+
+    check: str | None = None

@@ -1,0 +1,59 @@
+"""Typed, frozen configs. Imported only once a recipe is read: pydantic takes longer to start than `--help` may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PositiveInt
+from pydantic_core import CoreSchema, core_schema
+
+
+class Config(BaseModel):
+    """Base of every config: frozen, no unknown keys, finite numbers, defaults stated once, in the class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Marks a field that names a component: `model: Annotated[Component, Kind("family")]`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component that a recipe chose, with its validated options.
+
+    Recipes write a bare name (`dataset: digits`) or a mapping (`{name: digits, limit: 100}`).
+    """
+
+    kind: str
+    name: str
+    config: Config
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, **self.config.model_dump(mode="json")}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Names are resolved through the registry before pydantic sees them (genpipe.recipe), so that a wrong
+        # option inside a component is reported with its own key.
+        return core_schema.is_instance_schema(
+            cls, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.to_dict())
+        )
+
+
+FamilyChoice = Annotated[Component, Kind("family")]
+DatasetChoice = Annotated[Component, Kind("dataset")]
+MetricChoice = Annotated[Component, Kind("metric")]
+FeatureExtractorChoice = Annotated[Component, Kind("feature_extractor")]
+
+
+class Resources(Config):
+    """What one step asks of the machine. A step computes with as many threads as it has CPUs."""
+
+    cpus: PositiveInt = 1
+    gpus: int = 0
+    memory_gib: float | None = None

@@ -1,0 +1,92 @@
+"""Errors for people: each says where, what was given, what was expected and the nearest match."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class GenpipeError(Exception):
+    """A mistake or a failure that a user can act on; the command line prints its text and no traceback."""
+
+    exit_code = 1
+
+
+class UsageError(GenpipeError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class PluginError(GenpipeError):
+    """A plugin that could not be imported or registered; names the plugin and its distribution."""
+
+    exit_code = 2
+
+
+class DataError(GenpipeError):
+    """A data file or array is missing, damaged or not what its description says."""
+
+    exit_code = 2
+
+
+class ArtifactError(GenpipeError):
+    """An artifact is missing, incomplete or does not match its checksums."""
+
+
+class CapabilityError(UsageError):
+    """A model was asked for something that its family cannot answer."""
+
+
+class StepFailed(GenpipeError):
+    """A step of a run ended with an error; carries the step's id and the last lines of its log."""
+
+    def __init__(self, step: str, message: str, *, log: str | None = None, tail: Sequence[str] = ()) -> None:
+        self.step, self.message, self.log, self.tail = step, message, log, tuple(tail)
+        super().__init__(f"step '{step}' failed: {message}")
+
+
+class DivergedError(GenpipeError):
+    """Training produced a loss that is not finite."""
+
+
+class Interrupted(GenpipeError):
+    """The run was asked to stop by a signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+        super().__init__("interrupted")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a recipe: `where` is a file with its line, or the override that was typed."""
+
+    where: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.key}: {self.message}" if self.key else f"{self.where}: {self.message}"
+
+
+class RecipeError(UsageError):
+    """All the mistakes of one recipe, together."""
+
+    def __init__(self, recipe: str, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        super().__init__("\n".join([f"recipe '{recipe}' has {count}:", *(f"  {p}" for p in problems)]))
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """A hint such as "; did you mean 'vae'?", or the list of what there is, or nothing."""
+    names = sorted(known)
+    match = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    if match:
+        return f"; did you mean '{match[0]}'?"
+    if 0 < len(names) <= 12:
+        return f"; there is {', '.join(names)}"
+    return ""

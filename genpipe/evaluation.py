@@ -1,0 +1,96 @@
+"""The metric contract: rows of a table, scored shard by shard and merged.
+
+A metric sees one row at a time: `prepare` with what rows are held against, then `shard` for each range of
+examples, `merge` over shards in any order, `result` once. A shard's state is a dict of float64 or int64 tensors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from genpipe.components import LikelihoodKind
+from genpipe.dataspec import DataSpec
+from genpipe.model import LogProb
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One cell of the table.
+
+    name: column, with its unit ("bits/dim"); value; standard_error or None where it is not known; kind for
+    likelihoods; better: "higher", "lower" or None where neither is; num: examples it was computed from.
+    """
+
+    name: str
+    value: float
+    standard_error: float | None = None
+    kind: LikelihoodKind | None = None
+    better: str | None = None
+    num: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What rows are held against. Arrays are in data units, features (N, D) float64."""
+
+    spec: DataSpec
+    train: Tensor
+    held_out: Tensor
+    train_features: Tensor
+    held_out_features: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A range of one row's examples. x: (B, *event), data units; features: (B, D) float64.
+
+    log_prob: gives the row's log-probabilities of held-out examples; for metrics that need "likelihood", whose
+    x are held-out data (y their labels), first_index the position of the first.
+    """
+
+    x: Tensor
+    features: Tensor | None = None
+    y: Tensor | None = None
+    first_index: int = 0
+    log_prob: Callable[[Tensor, Tensor | None, int], LogProb] | None = None
+
+
+class Metric(ABC):
+    """Base of metrics."""
+
+    def prepare(self, reference: Reference) -> None:
+        """Called once, before any row."""
+
+    @abstractmethod
+    def shard(self, shard: Shard) -> State:
+        """The state of a range of examples."""
+
+    @abstractmethod
+    def merge(self, first: State, second: State) -> State:
+        """The state of two ranges together; associative."""
+
+    @abstractmethod
+    def result(self, state: State) -> list[Estimate]:
+        """The cells of a row."""
+
+
+class FeatureExtractor(ABC):
+    """Maps examples in data units to feature vectors."""
+
+    def prepare(self, spec: DataSpec, train: Tensor) -> None:
+        """Called once with the training split, x (N, *event)."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, D) float64, finite."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """What the features are, as printed beside every number that rests on them."""

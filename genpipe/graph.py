@@ -1,0 +1,83 @@
+"""A run's graph: steps, each a stage with its config and the steps whose artifacts it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from genpipe.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from genpipe.config import Config, Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a graph.
+
+    id: unique in the graph ("train", or "train.vae" where there are several).
+    stage: name of a registered stage; config: its validated config.
+    inputs: for each of the stage's ports, the id of the step whose artifact goes there. A stage's port whose
+    kind ends in "?" may be left out.
+    seed: the step's own; resources: asked of the executor, no part of the key.
+    """
+
+    id: str
+    stage: str
+    config: Config
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    resources: Resources | None = None
+
+
+class Graph:
+    """Steps in an order in which each follows its inputs."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self.steps = {step.id: step for step in steps}
+        self._order = self._sorted()
+
+    def _sorted(self) -> list[str]:
+        order: list[str] = []
+        state: dict[str, str] = {}
+
+        def visit(step_id: str, chain: tuple[str, ...]) -> None:
+            if state.get(step_id) == "done":
+                return
+            if state.get(step_id) == "open":
+                raise UsageError(f"the graph has a cycle: {' → '.join((*chain, step_id))}")
+            state[step_id] = "open"
+            for source in self.steps[step_id].inputs.values():
+                if source not in self.steps:
+                    raise UsageError(f"step '{step_id}' takes from '{source}', which is not in the graph")
+                visit(source, (*chain, step_id))
+            state[step_id] = "done"
+            order.append(step_id)
+
+        for step_id in self.steps:
+            visit(step_id, ())
+        return order
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter([self.steps[i] for i in self._order])
+
+    def __getitem__(self, step_id: str) -> Step:
+        if step_id not in self.steps:
+            raise UsageError(f"the graph has no step '{step_id}'{nearest(step_id, self.steps)}")
+        return self.steps[step_id]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def before(self, step_id: str) -> set[str]:
+        """The step and all that it depends on."""
+        found = {step_id}
+        for source in self[step_id].inputs.values():
+            found |= self.before(source)
+        return found
+
+    def after(self, step_id: str) -> set[str]:
+        """The step and all that depend on it."""
+        self[step_id]
+        return {other for other in self.steps if step_id in self.before(other)}

@@ -1,0 +1,217 @@
+"""The model contract: what a family writes, and what its users call.
+
+| a family writes (network units z, genpipe.units) | users call (data units x) |
+| --- | --- |
+| `loss(z, y, noise)`, or `train_step` where several optimisers step | `train_step(batch, optimizers, step)` |
+| `estimate(batches, progress)` for closed forms | `fit(batches, progress)` |
+| `generate(num, y, noise, sampler)` | `sample(num, y, seed=…, first_index=…, sampler=…)` |
+| `log_density(z, y, noise)` | `log_prob(x, y)` |
+| `infer(z, y)`, `reconstruct(h, y)` | `encode(x, y)`, `decode(h, y)` |
+
+Units, dequantisation, seeds and the capability check are here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from genpipe.components import Family, LikelihoodKind
+from genpipe.dataspec import DataSpec
+from genpipe.errors import CapabilityError, UsageError, nearest
+from genpipe.noise import Noise
+from genpipe.units import Units
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A training batch. z: (B, *event) in network units; y: (B,) int64 or None; noise: this batch's numbers."""
+
+    z: Tensor
+    y: Tensor | None
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class LogProb:
+    """Log-probabilities with their kind. nats: (B,); standard_error: (B,) for estimates, else None."""
+
+    nats: Tensor
+    kind: LikelihoodKind
+    standard_error: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """How to sample where there is a choice. None means the family's default.
+
+    name: one of the family's `samplers`; num_steps: network evaluations along the way; eta: 0 deterministic to
+    1 ancestral, for DDIM.
+    """
+
+    name: str | None = None
+    num_steps: int | None = None
+    eta: float | None = None
+
+
+class Optimizers(Protocol):
+    """What the training loop hands to `train_step`: it owns precision, clipping, accumulation and schedules."""
+
+    def minimize(self, loss: Tensor, group: str = "model") -> None:
+        """Backward and one optimiser step for the parameters of `group`."""
+
+
+Progress = Callable[..., None]
+"""`progress(at, total, **numbers)`: called as work goes on; cheap to call often."""
+
+
+class Model(nn.Module):
+    """Base of every family's model; see the module's table. All of its state is in parameters and buffers."""
+
+    def __init__(self, family: Family, config: Any, spec: DataSpec) -> None:
+        super().__init__()
+        if spec.event not in family.events:
+            raise UsageError(
+                f"family '{family.name}' models {' and '.join(family.events)} data, not the {spec.event}s of '{spec.name}'"
+            )
+        self.family, self.config, self.spec, self.units = family, config, spec, Units(spec)
+
+    # -- what a family writes ------------------------------------------------------------------------------
+
+    def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
+        """Loss terms, scalars; "loss" is minimised and the others are logged."""
+        raise NotImplementedError(f"family '{self.family.name}' trains by train_step or in closed form")
+
+    def estimate(self, batches: Callable[[], Iterator[Batch]], progress: Progress) -> dict[str, float]:
+        """Closed-form fit; `batches()` starts a pass over the training split. Gives numbers to log."""
+        raise NotImplementedError(f"family '{self.family.name}' trains by gradients")
+
+    def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
+        """(num, *event) in network units; row i is a function of noise and noise.first_index + i alone."""
+        raise NotImplementedError
+
+    def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb | Tensor:
+        """Nats per example (B,) in network units; a bare tensor is of the family's kind."""
+        raise NotImplementedError
+
+    def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Latent code (B, …) of z."""
+        raise NotImplementedError
+
+    def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
+        """(B, *event) in network units for a latent code."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """The parameters of each optimiser; "model" alone unless a family needs several."""
+        return {"model": self.parameters()}
+
+    # -- what the training loop and users call --------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+        """One optimisation step; gives the loss terms. Families with one optimiser inherit this."""
+        terms = self.loss(batch.z, batch.y, batch.noise)
+        optimizers.minimize(terms["loss"])
+        return terms
+
+    def fit(self, batches: Callable[[], Iterator[Batch]], progress: Progress) -> dict[str, float]:
+        return self.estimate(batches, progress)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        num: int,
+        y: Tensor | int | None = None,
+        *,
+        seed: int = 0,
+        first_index: int = 0,
+        sampler: Sampler | str | Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Samples (num, *event) in data units.
+
+        Sample `first_index + i` of a seed is the same whatever `num` it is drawn with. y: (num,) labels or one
+        label for all, for conditional families. sampler: a name, a mapping of `Sampler`'s fields, or None.
+        """
+        self.need("sample")
+        if num < 0:
+            raise UsageError(f"num is {num}, expected 0 or more")
+        noise = Noise(seed, "sample", first_index)
+        z = self.generate(num, self._labels(y, num), noise, self.choose_sampler(sampler))
+        if tuple(z.shape) != (num, *self.spec.shape):
+            raise UsageError(
+                f"family '{self.family.name}' gave samples of shape {tuple(z.shape)}, expected {(num, *self.spec.shape)}"
+            )
+        return self.units.from_network(z)
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:
+        """Log-probability of x (B, *event), data units, in nats per example, with its kind.
+
+        Integer data is dequantised with the numbers of (seed, first_index): a lower bound on the discrete
+        log-probability in expectation (Theis et al., 2016, eq. 4).
+        """
+        self.need("log_prob")
+        x = self.units.check(torch.as_tensor(x)).to(self.device)
+        noise = Noise(seed, "log_prob", first_index)
+        answer = self.log_density(self.units.to_network(x, noise), self._labels(y, len(x)), noise)
+        if isinstance(answer, Tensor):
+            assert self.family.likelihood is not None
+            answer = LogProb(answer, self.family.likelihood)
+        if tuple(answer.nats.shape) != (len(x),):
+            raise UsageError(
+                f"family '{self.family.name}' gave log-probabilities of shape {tuple(answer.nats.shape)}, expected ({len(x)},)"
+            )
+        return LogProb(answer.nats + self.units.log_det, answer.kind, answer.standard_error)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Latent code of x (B, *event), data units."""
+        self.need("encode")
+        x = self.units.check(torch.as_tensor(x)).to(self.device)
+        return self.infer(self.units.to_network(x, None), self._labels(y, len(x)))
+
+    @torch.no_grad()
+    def decode(self, code: Tensor, y: Tensor | None = None) -> Tensor:
+        """Examples (B, *event), data units, for latent codes."""
+        self.need("decode")
+        code = torch.as_tensor(code).to(self.device)
+        return self.units.from_network(self.reconstruct(code, self._labels(y, len(code))))
+
+    def need(self, capability: str) -> None:
+        """CapabilityError where the family cannot do this."""
+        if capability not in self.family.capabilities:
+            can = ", ".join(sorted(self.family.capabilities))
+            raise CapabilityError(f"family '{self.family.name}' has no {capability}; it can: {can}")
+
+    def choose_sampler(self, sampler: Sampler | str | Mapping[str, Any] | None) -> Sampler:
+        """The sampler meant, checked against the family's."""
+        if isinstance(sampler, str):
+            sampler = Sampler(name=sampler)
+        elif isinstance(sampler, Mapping):
+            unknown = set(sampler) - {"name", "num_steps", "eta"}
+            if unknown:
+                raise UsageError(f"sampler has no option '{min(unknown)}'{nearest(min(unknown), ['name', 'num_steps', 'eta'])}")
+            sampler = Sampler(**sampler)
+        chosen = sampler or Sampler()
+        known = self.family.samplers
+        if chosen.name is None:
+            return Sampler(name=known[0] if known else None, num_steps=chosen.num_steps, eta=chosen.eta)
+        if chosen.name not in known:
+            raise UsageError(f"family '{self.family.name}' has no sampler '{chosen.name}'{nearest(chosen.name, known)}")
+        return chosen
+
+    def _labels(self, y: Tensor | int | None, num: int) -> Tensor | None:
+        if y is None:
+            return None
+        if not self.family.conditional:
+            raise CapabilityError(f"family '{self.family.name}' is unconditional and takes no labels")
+        labels = torch.as_tensor(y, dtype=torch.int64, device=self.device)
+        return labels.expand(num) if labels.ndim == 0 else labels

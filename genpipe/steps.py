@@ -1,0 +1,72 @@
+"""What a stage is given to do its work."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genpipe.registry import Registry
+
+
+class ProgressFile:
+    """A step's reports, appended as JSON lines for the driver to follow.
+
+    Calls are cheap: reports closer than `interval_seconds` to the last are merged, the newest numbers winning,
+    and written with the next (or at `flush`). A report with numbers on a new `at` that the caller marks
+    `keep=True` is always written.
+    """
+
+    def __init__(self, path: Path | None, interval_seconds: float = 0.2) -> None:
+        self._file = path.open("a", buffering=1) if path is not None else None
+        self._interval, self._last, self._waiting = interval_seconds, 0.0, None
+
+    def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
+        """`at` of `total` units are done. numbers: named scalars, kept as metrics."""
+        now = time.time()
+        self._waiting = {"time": now, "at": at, "total": total, "metrics": numbers}
+        if keep or now - self._last >= self._interval:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting is not None and self._file is not None:
+            self._file.write(json.dumps(self._waiting) + "\n")
+            self._last = self._waiting["time"]
+        self._waiting = None
+
+    def close(self) -> None:
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepContext:
+    """A step at work.
+
+    step: id in the graph; config: the stage's validated config; seed: the step's own.
+    inputs: port → folder of the artifact, read-only, verified; None ports are absent.
+    out: empty folder to fill; published as the step's artifact when the stage returns.
+    scratch: folder that outlives a failed or killed attempt of this same key; for checkpoints.
+    summary: what the stage wants shown beside its artifact (JSON values); a "metrics" mapping inside goes to the
+    tracker as final numbers.
+    device: "cpu" or "cuda"; cpus: threads to compute with.
+
+    How an input was made (its stage's config, seed, seconds, summary) is in its manifest, genpipe.artifacts.
+    """
+
+    step: str
+    stage: str
+    config: Any
+    seed: int
+    inputs: Mapping[str, Path]
+    out: Path
+    scratch: Path
+    registry: Registry
+    progress: ProgressFile
+    device: str = "cpu"
+    cpus: int = 1
+    summary: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The stages, the graphs made of them and the recipes that ship with genpipe; a plugin folder each."""
