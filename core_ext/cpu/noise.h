@@ -1,0 +1,59 @@
+// Runs of variates for the CPU kernels: consecutive blocks into a buffer in the first-level cache, and the walk that
+// cuts a range of blocks into pieces of rows.
+#pragma once
+
+#include "genpipe/random.h"
+#include "lanes.h"
+
+namespace genpipe {
+
+constexpr int kTileBlocks = 256;
+constexpr int kTile = 4 * kTileBlocks;  // elements of a noise buffer
+
+GENPIPE_FN void normal_chunk(PhiloxKey key, uint64_t block, float* out) {
+  uint32_t w[4][kChunkBlocks];
+  philox_chunk(key, block, w);
+  for (int i = 0; i < kChunkBlocks; ++i) {
+    float z0, z1, z2, z3;
+    box_muller(w[0][i], w[1][i], &z0, &z1);
+    box_muller(w[2][i], w[3][i], &z2, &z3);
+    out[4 * i] = z0;
+    out[4 * i + 1] = z1;
+    out[4 * i + 2] = z2;
+    out[4 * i + 3] = z3;
+  }
+}
+
+GENPIPE_FN void normal_chunk(PhiloxKey key, uint64_t block, double* out) {
+  uint32_t a[4][kChunkBlocks], b[4][kChunkBlocks];
+  philox_chunk(key, block, a);
+  philox_chunk(key, block | kSecondPlane, b);
+  for (int i = 0; i < kChunkBlocks; ++i) {
+    for (int k = 0; k < 4; k += 2) {
+      box_muller(join_words(a[k][i], b[k][i]), join_words(a[k + 1][i], b[k + 1][i]), &out[4 * i + k],
+                 &out[4 * i + k + 1]);
+    }
+  }
+}
+
+// The normals of `blocks` (at most kTileBlocks) blocks. Writes whole chunks: `out` holds kTile elements.
+template <class T>
+GENPIPE_FN void normal_tile(PhiloxKey key, uint64_t block, int64_t blocks, T* out) {
+  for (int64_t i = 0; i < blocks; i += kChunkBlocks) normal_chunk(key, block + i, out + 4 * i);
+}
+
+// Calls piece(row, column, count, offset) for the parts of rows that make up the blocks [begin, end) of an array
+// whose rows own `per_row` blocks each; `offset` counts elements from the first block, padding included.
+template <class Piece>
+GENPIPE_FN void for_each_piece(int64_t begin, int64_t end, int64_t per_row, int64_t columns, Piece piece) {
+  int64_t row = begin / per_row, within = begin % per_row;
+  for (int64_t b = begin; b < end;) {
+    int64_t blocks = min(end - b, per_row - within);
+    piece(row, 4 * within, min(4 * blocks, columns - 4 * within), 4 * (b - begin));
+    b += blocks;
+    row += 1;
+    within = 0;
+  }
+}
+
+}  // namespace genpipe

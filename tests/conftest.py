@@ -1,0 +1,32 @@
+"""Options and fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where the tests' tensors live: cpu, cuda, cuda:1")
+    parser.addoption("--slow", action="store_true", help="also run the tests that take more than a few seconds")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    skip_slow = pytest.mark.skip(reason="slow: runs with --slow")
+    skip_gpu = pytest.mark.skip(reason="needs a CUDA device: runs with --device cuda")
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(skip_slow)
+        if "gpu" in item.keywords and not config.getoption("--device").startswith("cuda"):
+            item.add_marker(skip_gpu)
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """The device that --device names."""
+    name = request.config.getoption("--device")
+    if name.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.exit(f"--device {name}: torch sees no CUDA device", returncode=2)
+    return name
