@@ -1,0 +1,21 @@
+"""Fréchet distance between the features of samples and of real data."""
+
+from __future__ import annotations
+
+from genpipe.components import Metric
+from genpipe.hookspecs import hookimpl
+
+
+@hookimpl
+def register_metrics() -> list[Metric]:
+    return [
+        Metric(
+            name="frechet",
+            summary="Fréchet distance of Gaussians fitted to features of samples and of the training split",
+            config="genpipe.plugins.frechet.config:FrechetConfig",
+            build="genpipe.plugins.frechet.metric:build",
+            needs="features",
+            estimator="streamed moments; bias corrected and error estimated by a block jackknife",
+            cost="3 decompositions of D×D matrices for each block",
+        )
+    ]

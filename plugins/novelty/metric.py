@@ -1,0 +1,82 @@
+"""Copies found by distance ratios, calibrated on held-out data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from genpipe.errors import GenpipeError
+from genpipe.evaluation import Estimate, Metric, Reference, Shard, State
+from genpipe.neighbours import distance_ratios
+from genpipe.plugins.novelty.config import NoveltyConfig
+
+COPIES = "copies [%]"
+RATIO = "median distance ratio"
+
+
+class Novelty(Metric):
+    """The share of samples closer to the training split than held-out data ever is.
+
+    A sample's ratio is its distance to the nearest training example over that example's distance to its
+    own nearest neighbour; below held-out's 1 % quantile it counts as close. With a share c of copies and
+    a held-out share q of close examples, s = c + (1 − c) q of the samples are close, so c = (s − q) / (1
+    − q). A model of new examples gets 0; noise, far from everything, gets −q / (1 − q).
+    """
+
+    def __init__(self, config: NoveltyConfig) -> None:
+        self._quantile = config.quantile
+
+    def prepare(self, reference: Reference) -> None:
+        self._train = reference.train_features
+        if not bool((self._train != self._train[0]).any()):
+            raise GenpipeError("novelty needs training examples that differ")
+        held_out = distance_ratios(reference.held_out_features, self._train).ratio
+        self._threshold = torch.quantile(held_out, self._quantile, interpolation="lower")
+        # Counted, not assumed: with few or tied examples it is not quite the quantile.
+        self._expected = float((held_out <= self._threshold).to(torch.float64).mean())
+
+    def shard(self, shard: Shard) -> State:
+        assert shard.features is not None
+        index = torch.arange(shard.first_index, shard.first_index + len(shard.features))
+        return {"index": index, "ratio": distance_ratios(shard.features, self._train).ratio}
+
+    def merge(self, first: State, second: State) -> State:
+        return {name: torch.cat([first[name], second[name]]) for name in first}
+
+    def result(self, state: State) -> list[Estimate]:
+        ratios = state["ratio"].sort().values
+        num = len(ratios)
+        close = float((ratios <= self._threshold).to(torch.float64).mean())
+        scale = 100 / (1 - self._expected) if self._expected < 1 else math.nan
+        notes: tuple[str, ...] = ()
+        if self._expected > 0.5:
+            notes = ("most held-out examples are copies themselves, so copies cannot be told from new ones",)
+        copies = Estimate(
+            name=COPIES,
+            value=(close - self._expected) * scale,
+            standard_error=math.sqrt(close * (1 - close) / num) * scale,
+            better="lower",
+            num=num,
+            notes=notes,
+        )
+        median = Estimate(
+            name=RATIO, value=float(ratios.median()), standard_error=_error_of_median(ratios), num=num
+        )
+        return [copies, median]
+
+
+def _error_of_median(ordered: Tensor) -> float | None:
+    """Half the distance of the order statistics one binomial deviation, √N/2, either side (Woodruff,
+    1952)."""
+    num = len(ordered)
+    if num < 4:
+        return None
+    spread = math.sqrt(num) / 2
+    low, high = max(math.floor(num / 2 - spread), 0), min(math.ceil(num / 2 + spread) - 1, num - 1)
+    return float(ordered[high] - ordered[low]) / 2
+
+
+def build(config: NoveltyConfig) -> Novelty:
+    return Novelty(config)
