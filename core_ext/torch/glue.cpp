@@ -112,9 +112,38 @@ void check_counter(const char* op, int64_t first_index, int64_t rows, int64_t co
         " elements runs past the 2^63 blocks of a stream");
 }
 
-Tensor empty_on(const Tensor& like, const std::vector<int64_t>& shape, ScalarType dtype) {
-  return torch::stable::new_empty(like, shape, dtype);
+namespace {
+
+std::vector<int64_t> shape_of(const Tensor& x) {
+  std::vector<int64_t> shape(x.dim());
+  for (int64_t d = 0; d < x.dim(); ++d) shape[d] = x.size(d);
+  return shape;
 }
+
+ScalarType row_dtype(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+}  // namespace
+
+void check_row_gradient(const char* op, const char* name, const Tensor& grad, const Tensor& x) {
+  check_same_device(op, name, grad, "the input", x);
+  check_dtype(op, name, grad, row_dtype(x));
+  check(grad.dim() == 1 && grad.size(0) == x.size(0), op, name, " must have shape (B,) with B = ", x.size(0),
+        ", got ", shape_text(grad));
+}
+
+Tensor dense(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
+
+Tensor empty_contiguous(const Tensor& like) {
+  return torch::stable::empty(shape_of(like), like.scalar_type(), std::nullopt, like.device());
+}
+
+Tensor empty_rows(const Tensor& like) {
+  return torch::stable::empty({like.size(0)}, row_dtype(like), std::nullopt, like.device());
+}
+
+int64_t row_grain(int64_t columns) { return 1 + 8192 / (columns + 1); }
 
 #if defined(GENPIPE_WITH_CUDA)
 namespace cuda {

@@ -66,7 +66,13 @@ KeyArgument check_key(const char* op, const Tensor& key, bool on_cuda, int32_t d
 // The blocks that first_index, rows and columns lead to must fit the counter.
 void check_counter(const char* op, int64_t first_index, int64_t rows, int64_t columns);
 
-Tensor empty_on(const Tensor& like, const std::vector<int64_t>& shape, ScalarType dtype);
+// A gradient of one number per row of x, in the precision that x computes in, on x's device.
+void check_row_gradient(const char* op, const char* name, const Tensor& grad, const Tensor& x);
+
+Tensor dense(const Tensor& x);                  // x itself where it is contiguous
+Tensor empty_contiguous(const Tensor& like);  // of like's shape, dtype and device, row-major whatever like's strides
+Tensor empty_rows(const Tensor& like);        // (B,) in the precision that like computes in
+int64_t row_grain(int64_t columns);           // rows that are worth a thread
 
 #if defined(GENPIPE_WITH_CUDA)
 void* current_stream(int32_t device_index);

@@ -4,7 +4,20 @@ Every op is a function of its arguments alone, runs on the CPU and on CUDA, comp
 reference of each stands in genpipe.ops.reference.
 """
 
+from genpipe.ops.bernoulli import bernoulli_nll
+from genpipe.ops.diffusion import q_sample, q_sample_with_noise
+from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
 from genpipe.ops.random import normal, randint, uniform
 
-__all__ = ["key", "normal", "randint", "uniform"]
+__all__ = [
+    "bernoulli_nll",
+    "gaussian_nll",
+    "gaussian_reparam",
+    "key",
+    "normal",
+    "q_sample",
+    "q_sample_with_noise",
+    "randint",
+    "uniform",
+]

@@ -1,0 +1,36 @@
+// -log p(x) of a Bernoulli with the given logits: softplus(logit) - x logit, for x in [0, 1].
+#pragma once
+
+#include "genpipe/math.h"
+
+namespace genpipe {
+
+struct BernoulliNllArgs {
+  const void *logits, *x;  // (rows, columns) of dtype
+  void* nll;               // (rows,), in the precision that dtype computes in
+  DType dtype;
+  int64_t rows, columns;
+};
+
+struct BernoulliNllBackwardArgs {
+  const void *grad, *logits, *x;
+  void* grad_logits;
+  DType dtype;
+  int64_t rows, columns;
+};
+
+template <class T>
+GENPIPE_FN T bernoulli_nll_term(T logit, T x) {
+  T positive = logit > T(0) ? logit : T(0);
+  return fma(-x, logit, positive) + log1p_unit(exp(-abs(logit)));
+}
+
+// d nll / d logit = sigmoid(logit) - x, with the sigmoid from exp(-|logit|), which cannot overflow.
+template <class T>
+GENPIPE_FN T bernoulli_nll_slope(T logit, T x) {
+  T e = exp(-abs(logit));
+  T r = T(1) / (T(1) + e);
+  return (logit < T(0) ? e * r : r) - x;
+}
+
+}  // namespace genpipe
