@@ -1,0 +1,121 @@
+"""A trained model at rest: weights.safetensors and model.json, from which it is built again. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from genpipe.dataspec import DataSpec
+from genpipe.errors import ArtifactError, GenpipeError, UsageError
+from genpipe.model import Model
+from genpipe.registry import Registry
+from genpipe.registry import registry as installed_registry
+
+FORMAT_VERSION = 1
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save_model(model: Model, folder: Path, registry: Registry | None = None) -> None:
+    """Writes weights.safetensors and model.json into `folder`, which exists.
+
+    registry: what knows the model's family; this process's own where it is None.
+    """
+    source = (registry or installed_registry()).find("family", model.family.name).source
+    description = {
+        "format": FORMAT_VERSION,
+        "family": model.family.name,
+        "provider": {"plugin": source.name, "distribution": source.distribution, "version": source.version},
+        "config": model.config.model_dump(mode="json"),
+        "spec": asdict(model.spec),
+    }
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    weights = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in model.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+
+def load_model(folder: Path, registry: Registry, device: torch.device | str = "cpu") -> Model:
+    """The model that `save_model` wrote, in eval mode on `device`.
+
+    Raises ArtifactError where a file is missing, damaged or does not fit the family's network, UsageError where
+    no installed plugin provides the family or its options are no longer valid.
+    """
+    description = _read_description(folder / DESCRIPTION)
+    name, provider = description["family"], description["provider"]
+    try:
+        family = registry.get("family", name)
+    except UsageError as error:
+        raise UsageError(
+            f"{folder} holds a model of family '{name}' by {provider['distribution']} {provider['version']} "
+            f"(plugin '{provider['plugin']}'), which is not installed: {error}"
+        ) from None
+    try:
+        config = family.config_class(**description["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        installed = registry.find("family", name).source
+        raise UsageError(
+            f"{folder / DESCRIPTION}: config.{key}: {first['msg']}; the model was saved by {provider['distribution']} "
+            f"{provider['version']}, here is {installed.distribution} {installed.version}"
+        ) from None
+    # The initial weights are overwritten; drawing them must not move the caller's generators.
+    with torch.random.fork_rng(devices=[]):
+        model: Model = family.builder(config, DataSpec.from_dict(description["spec"]))
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} is no saved model: it has no {WEIGHTS}") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{folder / WEIGHTS} is damaged: {error}") from None
+    _check_weights(folder / WEIGHTS, weights, model)
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text())
+        version = description["format"]
+        if version != FORMAT_VERSION:
+            raise ArtifactError(f"{path} has format {version}; this genpipe reads format {FORMAT_VERSION}")
+        for key in ("family", "provider", "config", "spec"):
+            description[key]
+        for key in ("plugin", "distribution", "version"):
+            description["provider"][key]
+        DataSpec.from_dict(description["spec"])
+    except FileNotFoundError:
+        raise ArtifactError(f"{path.parent} is no saved model: it has no {path.name}") from None
+    except KeyError as error:
+        raise ArtifactError(f"{path} is damaged: {error} is missing") from None
+    except GenpipeError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from None
+    return dict(description)
+
+
+def _check_weights(path: Path, weights: dict[str, torch.Tensor], model: Model) -> None:
+    """ArtifactError naming the first tensor that is missing, not expected, or of another shape."""
+    expected = model.state_dict()
+    where = f"{path} does not fit family '{model.family.name}' under its saved config"
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise ArtifactError(f"{where}: tensor '{name}' is missing")
+        if weights[name].shape != tensor.shape or weights[name].dtype != tensor.dtype:
+            given, wanted = weights[name], tensor
+            raise ArtifactError(
+                f"{where}: tensor '{name}' has shape {tuple(given.shape)} and type {given.dtype}, expected "
+                f"{tuple(wanted.shape)} and {wanted.dtype}"
+            )
+    for name in weights:
+        if name not in expected:
+            raise ArtifactError(f"{where}: tensor '{name}' is not expected")

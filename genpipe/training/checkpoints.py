@@ -1,0 +1,123 @@
+"""Whole-state checkpoints: published atomically, verified before use, the last two kept.
+
+A folder `checkpoint-00001500` holds weights.safetensors, ema.safetensors where averaging is on,
+optimizers.safetensors and state.json (the losses so far and the seconds they took). Its manifest says what the
+training was, so that a checkpoint is never continued under other settings. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from genpipe import artifacts
+from genpipe.errors import ArtifactError, UsageError
+
+log = logging.getLogger("genpipe.training")
+
+NUM_KEPT = 2
+PREFIX = "checkpoint-"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All that training goes on from after `step` finished steps.
+
+    history: logged entries; window: the loss terms of each step since the last entry.
+    """
+
+    step: int
+    weights: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optimizers: Mapping[str, Tensor]
+    history: list[dict[str, float]]
+    window: list[dict[str, float]]
+    seconds: float
+
+
+def storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU that share no memory, as safetensors needs."""
+    return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob(f"{PREFIX}*"), reverse=True) if folder.is_dir() else []
+
+
+def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> Path:
+    """Publishes a checkpoint in `folder`, then removes all but the newest two."""
+    final = folder / f"{PREFIX}{state.step:08d}"
+    with artifacts.staging(folder) as tmp:
+        save_file(storable(state.weights), tmp / "weights.safetensors")
+        save_file(storable(state.ema), tmp / "ema.safetensors")
+        save_file(storable(state.optimizers), tmp / "optimizers.safetensors")
+        fields = {"history": state.history, "window": state.window, "seconds": state.seconds}
+        (tmp / "state.json").write_text(json.dumps(fields))
+        facts = {"kind": "checkpoint", "step": state.step, "identity": dict(identity)}
+        artifacts.publish(tmp, final, facts, replace=True)
+    for old in list_checkpoints(folder)[NUM_KEPT:]:
+        artifacts.discard(old)
+    return final
+
+
+def read_newest(folder: Path, identity: Mapping[str, Any]) -> TrainState | None:
+    """The newest checkpoint that verifies, None where there is none.
+
+    One that is torn is named in a warning and the one before is taken. UsageError where a whole one belongs
+    to another training.
+    """
+    artifacts.clear_staging(folder)
+    for path in list_checkpoints(folder):
+        try:
+            manifest = artifacts.verify(path)
+            check_identity(path, manifest.facts["identity"], identity)
+            fields = json.loads((path / "state.json").read_text())
+            return TrainState(
+                step=manifest.facts["step"],
+                weights=load_file(path / "weights.safetensors"),
+                ema=load_file(path / "ema.safetensors"),
+                optimizers=load_file(path / "optimizers.safetensors"),
+                history=fields["history"],
+                window=fields["window"],
+                seconds=fields["seconds"],
+            )
+        except (ArtifactError, SafetensorError, KeyError, ValueError, OSError) as error:
+            log.warning(
+                "a checkpoint is damaged and was passed over (%s); going back to the one before", error
+            )
+    return None
+
+
+def flattened(value: Any, key: str = "") -> dict[str, Any]:
+    """{"train.steps": 100, …} for nested mappings."""
+    if not isinstance(value, Mapping):
+        return {key: value}
+    parts = [flattened(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()]
+    return {k: v for part in parts for k, v in part.items()}
+
+
+def check_identity(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """UsageError naming the first setting in which a checkpoint's training differs from this one."""
+    theirs, ours = flattened(there), flattened(json.loads(json.dumps(here)))
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key):
+            raise UsageError(
+                f"{path} is a checkpoint of another training: {key} is {theirs.get(key)!r} there and "
+                f"{ours.get(key)!r} here; train in an empty folder, or remove {path.parent}"
+            )
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Whether every number is finite; one small reduction per tensor."""
+    with torch.no_grad():
+        return bool(torch.stack([t.isfinite().all() for t in tensors]).all()) if tensors else True

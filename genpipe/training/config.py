@@ -1,0 +1,42 @@
+"""Options of the training loop."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from genpipe.config import Config
+
+
+class TrainConfig(Config):
+    """Options of the shared training loop. Closed-form families use `batch_size` alone."""
+
+    steps: int = Field(2000, ge=1, description="optimisation steps")
+    batch_size: int = Field(128, ge=1, description="examples per step, over all micro-batches")
+    learning_rate: float = Field(2e-3, gt=0, description="highest learning rate")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="Adam, or with decoupled weight decay")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of every parameter")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's decay rates")
+    warmup_steps: int = Field(50, ge=0, description="steps over which the learning rate rises linearly")
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="the learning rate after the warm-up"
+    )
+    clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null does not clip")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="decay of the averaged weights that the model ends with; 0 is off"
+    )
+    accumulation: int = Field(1, ge=1, description="micro-batches that a batch is cut into, to save memory")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the forward pass")
+    log_every: int = Field(50, ge=1, description="steps between logged losses, each a mean over those steps")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}"
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}, expected numbers in [0, 1)")
+        return self

@@ -1,0 +1,29 @@
+"""Two-dimensional data sets whose density is known: they show which modes a family finds, and how well it fits."""
+
+from __future__ import annotations
+
+from genpipe.components import Dataset
+from genpipe.hookspecs import hookimpl
+
+GAUSSIANS_2D = Dataset(
+    name="gaussians_2d",
+    summary="a ring of 8 or a grid of 25 narrow Gaussians in the plane, with their exact density",
+    config="genpipe.plugins.densities_2d.config:GaussiansConfig",
+    build="genpipe.plugins.densities_2d.gaussians:build",
+    events=("vector",),
+    log_density="genpipe.plugins.densities_2d.gaussians:log_density",
+)
+
+MOONS = Dataset(
+    name="moons",
+    summary="two interleaved half circles with Gaussian noise, with their density",
+    config="genpipe.plugins.densities_2d.config:MoonsConfig",
+    build="genpipe.plugins.densities_2d.moons:build",
+    events=("vector",),
+    log_density="genpipe.plugins.densities_2d.moons:log_density",
+)
+
+
+@hookimpl
+def register_datasets() -> list[Dataset]:
+    return [GAUSSIANS_2D, MOONS]

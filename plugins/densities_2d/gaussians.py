@@ -1,0 +1,45 @@
+"""Equal mixtures of narrow Gaussians: the ring of 8 and the grid of 25 (Srivastava et al., 2017, sec. 4.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import logsumexp
+
+from genpipe.data import Array, RawData
+from genpipe.dataspec import DataSpec
+from genpipe.noise import Noise
+from genpipe.plugins.densities_2d.config import GaussiansConfig
+
+
+def centres(config: GaussiansConfig) -> npt.NDArray[np.float64]:
+    """(K, 2): K is 8 or 25; the grid row by row from its lower left."""
+    if config.layout == "ring":
+        angles = 2 * np.pi * np.arange(8) / 8
+        return config.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    ticks = config.spacing * (np.arange(5) - 2.0)
+    rows, columns = np.meshgrid(ticks, ticks, indexing="ij")
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)
+
+
+def build(config: GaussiansConfig, seed: int) -> RawData:
+    """x: (N, 2) float32; y: (N,), the mode that each came from. Example i is a function of (seed, i) alone."""
+    modes = torch.from_numpy(centres(config))
+    noise = Noise(seed, "gaussians_2d")
+    which = noise.randint("mode", len(modes), (config.num_examples, 1))[:, 0]
+    e = noise.normal("offset", (config.num_examples, 2), dtype=torch.float64)
+    x = (modes[which] + config.std * e).to(torch.float32)
+    names = tuple(f"mode {k}" for k in range(len(modes)))
+    spec = DataSpec(
+        name="gaussians_2d", event="vector", shape=(2,), num_classes=len(modes), class_names=names
+    )
+    return RawData(spec, x.numpy(), which.numpy())
+
+
+def log_density(config: GaussiansConfig, x: Array) -> npt.NDArray[np.float64]:
+    """log p(x) in nats, (N,), for x (N, 2)."""
+    modes = centres(config)
+    squares = ((x[:, None].astype(np.float64) - modes) ** 2).sum(axis=2) / config.std**2
+    answer: npt.NDArray[np.float64] = logsumexp(-0.5 * squares, axis=1)
+    return answer - np.log(len(modes) * 2 * np.pi * config.std**2)

@@ -1,0 +1,31 @@
+"""Denoising diffusion (Ho et al., 2020) as a genpipe family."""
+
+from __future__ import annotations
+
+from genpipe.components import Family
+from genpipe.hookspecs import hookimpl
+
+DIFFUSION = Family(
+    name="diffusion",
+    summary="denoising diffusion in discrete time with ancestral and DDIM sampling",
+    config="genpipe.plugins.diffusion.config:DiffusionConfig",
+    build="genpipe.plugins.diffusion.model:build",
+    likelihood="lower_bound",
+    events=("image", "vector"),
+    training="gradient",
+    capabilities=frozenset({"sample", "log_prob"}),
+    samplers=("ddpm", "ddim"),
+    sampling_cost="num_steps network evaluations",
+    papers=(
+        "Ho, Jain & Abbeel (2020), Denoising Diffusion Probabilistic Models",
+        "Song, Meng & Ermon (2021), Denoising Diffusion Implicit Models",
+        "Nichol & Dhariwal (2021), Improved Denoising Diffusion Probabilistic Models",
+        "Kingma, Salimans, Poole & Ho (2021), Variational Diffusion Models",
+        "Salimans & Ho (2022), Progressive Distillation for Fast Sampling of Diffusion Models",
+    ),
+)
+
+
+@hookimpl
+def register_families() -> list[Family]:
+    return [DIFFUSION]

@@ -1,0 +1,185 @@
+"""Denoising diffusion in discrete time: loss, variational bound, samples."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from genpipe import ops
+from genpipe.dataspec import DataSpec
+from genpipe.errors import UsageError
+from genpipe.model import LogProb, Model, Sampler
+from genpipe.noise import Noise
+from genpipe.plugins.diffusion import DIFFUSION
+from genpipe.plugins.diffusion.config import DiffusionConfig
+from genpipe.plugins.diffusion.network import ResidualMLP, UNet
+from genpipe.plugins.diffusion.samplers import STEPS
+from genpipe.plugins.diffusion.schedules import NoiseSchedule
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Diffusion(Model):
+    """q(x_t | z) = N(√ᾱ_t z, (1 − ᾱ_t) I) for t = 0 … T−1, and a network that predicts its noise or v.
+
+    Buffers, from the configuration: alpha_bar (T,) float32; log_snr (T,) float32, λ_t; cumulative_weights (T,)
+    float64, the share of the fall of λ up to each t, from which t is drawn as the bound weighs it.
+    """
+
+    config: DiffusionConfig
+    alpha_bar: Tensor
+    log_snr: Tensor
+    cumulative_weights: Tensor
+
+    def __init__(self, config: DiffusionConfig, spec: DataSpec) -> None:
+        super().__init__(DIFFUSION, config, spec)
+        if spec.event == "image":
+            self.network: torch.nn.Module = UNet(
+                spec.shape,
+                channels=config.channels,
+                multipliers=config.channel_multipliers,
+                num_blocks=config.num_blocks,
+                attention=config.attention,
+                dropout=config.dropout,
+                levels=spec.levels if config.fourier_features else None,
+            )
+        else:
+            self.network = ResidualMLP(
+                spec.num_dimensions,
+                hidden=config.hidden,
+                num_blocks=config.num_blocks,
+                dropout=config.dropout,
+            )
+        self.schedule = NoiseSchedule.named(config.schedule, config.num_timesteps)
+        log_snr = self.schedule.log_snr
+        # E over t > 0 of ½ (λ_{t−1} − λ_t)-weighted terms is the bound's integral over λ (Kingma et al., 2021, eq. 18).
+        weights = torch.cat([torch.zeros(1, dtype=torch.float64), log_snr[:-1] - log_snr[1:]])
+        self.register_buffer("alpha_bar", self.schedule.alpha_bar.float(), persistent=False)
+        self.register_buffer("log_snr", log_snr.float(), persistent=False)
+        self.register_buffer("cumulative_weights", (weights / weights.sum()).cumsum(0), persistent=False)
+        self.bounded = spec.levels is not None or spec.low is not None
+
+    # -- training -------------------------------------------------------------------------------------------
+
+    def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
+        """Mean squared error of the predicted noise (Ho et al., 2020, eq. 14), or of v.
+
+        A share `bound_share` of the examples draws t in proportion to the drop of log-SNR there: with the error
+        in ε that is the bound itself (Kingma et al., 2021, eq. 17-18) up to a constant; the others draw t
+        uniformly, which is the simple loss that favours how samples look. Which, and where, follows the Kronecker
+        sequence frac(u + i·golden ratio) over global example indices i, so that any run of examples covers all
+        noise levels evenly, on any number of workers.
+        """
+        num, share = len(z), self.config.bound_share
+        start = noise.at(0).uniform("timestep", (1,), dtype=torch.float64, device=z.device)
+        indices = torch.arange(
+            noise.first_index, noise.first_index + num, dtype=torch.float64, device=z.device
+        )
+        u = (start + indices * GOLDEN) % 1.0
+        for_bound = u < share
+        t_bound = torch.searchsorted(self.cumulative_weights, u / share if share > 0 else u, right=True)
+        t_simple = ((u - share) / (1 - share) * self.config.num_timesteps).long() if share < 1 else t_bound
+        t = torch.where(for_bound, t_bound, t_simple).clamp_(0, self.config.num_timesteps - 1)
+        x, e = ops.q_sample_with_noise(
+            z, t, self.alpha_bar, key=noise.key("noise"), first_index=noise.first_index
+        )
+        output = self.network(x, self.log_snr[t]).float()
+        if self.config.prediction_type == "epsilon":
+            errors = (output - e).square().flatten(1).mean(1)
+            loss = errors.mean()
+        else:
+            signal = self.alpha_bar[t]
+            wide = signal.reshape(-1, *[1] * (z.ndim - 1))
+            errors = (output - (wide.sqrt() * e - (1 - wide).sqrt() * z)).square().flatten(1).mean(1)
+            # ‖ε − ε̂‖² = ᾱ_t ‖v − v̂‖², which is what the bound weighs.
+            loss = (errors * torch.where(for_bound, signal, 1.0)).mean()
+        return {"loss": loss}
+
+    # -- denoising ------------------------------------------------------------------------------------------
+
+    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
+        """x̂₀ (B, *event) for x_t and t (B,) int64; clipped to the data's range where it has one."""
+        a = self.alpha_bar[t].reshape(-1, *[1] * (x.ndim - 1))
+        output = self.network(x, self.log_snr[t]).float()
+        if self.config.prediction_type == "epsilon":
+            x0 = (x - (1 - a).sqrt() * output) / a.sqrt()
+        else:
+            x0 = a.sqrt() * x - (1 - a).sqrt() * output
+        return x0.clamp(-1, 1) if self.config.clip and self.bounded else x0
+
+    def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
+        """Ancestral sampling, or DDIM with `eta`, over `num_steps` timesteps."""
+        assert sampler.name is not None
+        num_steps = self.config.num_sampling_steps if sampler.num_steps is None else sampler.num_steps
+        num_steps = min(num_steps, self.config.num_timesteps) if sampler.num_steps is None else num_steps
+        if not 1 <= num_steps <= self.config.num_timesteps:
+            raise UsageError(
+                f"num_steps is {num_steps}, expected 1 … {self.config.num_timesteps} (num_timesteps)"
+            )
+        eta = 0.0 if sampler.eta is None else sampler.eta
+        if not 0 <= eta <= 1:
+            raise UsageError(f"eta is {eta}, expected 0 … 1")
+        if sampler.name == "ddpm" and sampler.eta is not None:
+            raise UsageError("the sampler 'ddpm' has no eta: use 'ddim'")
+        shape, step = (num, *self.spec.shape), STEPS[sampler.name]
+        x = noise.normal("start", shape, device=self.device)
+        for t, a_t, a_p in self.schedule.pairs(num_steps):
+            x0 = self.denoise(x, torch.full((num,), t, device=self.device))
+            x = step(x, x0, a_t, a_p, partial(noise.normal, f"step {t}", shape, device=self.device), eta)
+        return x
+
+    # -- the bound ------------------------------------------------------------------------------------------
+
+    def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
+        """An unbiased estimate (B,) of the variational bound, nats, with its standard error.
+
+        −log p(z) ≤ L_T + Σ_{t≥1} L_t + L_0 (Ho et al., 2020, eq. 5), where L_T = KL(q(x_{T−1} | z) ‖ N(0, I)) is
+        exact, L_t = ½ (e^{λ_{t−1} − λ_t} − 1) ‖ε − ε̂‖² ᾱ-free form of eq. 8 with the posterior's own variance
+        (Kingma et al., 2021, eq. 14), and L_0 = −log N(z; x̂₀(x_0), (1 − ᾱ_0)/ᾱ_0 I), a density: z is continuous.
+        The sum over t is estimated from `num_bound_evaluations` timesteps per example, drawn in proportion to
+        λ_{t−1} − λ_t, two from each of equal strata; the spread within strata gives the standard error.
+        """
+        num_strata = self.config.num_bound_evaluations // 2
+        last = float(self.schedule.alpha_bar[-1])
+        prior = 0.5 * (last * z.square() - last - math.log1p(-last)).flatten(1).sum(1).double()
+        u = noise.uniform("timesteps", (len(z), num_strata, 2), dtype=torch.float64, device=z.device)
+        u = (u + torch.arange(num_strata, device=z.device)[:, None]) / num_strata
+        t = torch.searchsorted(self.cumulative_weights, u, right=True).clamp(1, self.config.num_timesteps - 1)
+        terms = torch.stack(
+            [self._term(z, t[:, k, j], noise.child(f"{k}/{j}")) for k in range(num_strata) for j in (0, 1)],
+            dim=1,
+        ).unflatten(1, (num_strata, 2))
+        zero = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+        first = torch.stack([self._reconstruction(z, zero, noise.child(f"first/{j}")) for j in (0, 1)], dim=1)
+        halves = (
+            terms[..., 0] - terms[..., 1]
+        ) / 2  # a pair's mean has this squared as its unbiased variance
+        variance = halves.square().sum(1) / num_strata**2 + ((first[:, 0] - first[:, 1]) / 2).square()
+        nats = -(prior + terms.mean((1, 2)) + first.mean(1))
+        return LogProb(nats, "lower_bound", variance.sqrt())
+
+    def _term(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
+        """L_t / p(t), (B,) float64, for t (B,) ≥ 1."""
+        squares = self._squared_error(z, t, noise)
+        log_snr = self.schedule.log_snr.to(z.device)
+        drop = log_snr[t - 1] - log_snr[t]
+        return 0.5 * drop.expm1() * squares * ((log_snr[0] - log_snr[-1]) / drop)
+
+    def _reconstruction(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
+        """L_0, (B,) float64: in units of its own standard deviation the error of x̂₀ is that of ε̂."""
+        log_variance = -float(self.schedule.log_snr[0])
+        constant = self.spec.num_dimensions * (math.log(2 * math.pi) + log_variance)
+        return 0.5 * (self._squared_error(z, t, noise) + constant)
+
+    def _squared_error(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
+        """‖ε − ε̂‖² = SNR_t ‖z − x̂₀‖², (B,) float64."""
+        x = ops.q_sample(z, t, self.alpha_bar, key=noise.key("noise"), first_index=noise.first_index)
+        x0 = self.denoise(x, t)
+        return self.log_snr[t].double().exp() * (z - x0).double().square().flatten(1).sum(1)
+
+
+def build(config: DiffusionConfig, spec: DataSpec) -> Diffusion:
+    return Diffusion(config, spec)

@@ -1,0 +1,93 @@
+"""The variational autoencoder: bound, samples, codes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from genpipe import ops
+from genpipe.dataspec import DataSpec
+from genpipe.model import LogProb, Model, Sampler
+from genpipe.noise import Noise
+from genpipe.plugins.vae import VAE
+from genpipe.plugins.vae.config import VAEConfig
+from genpipe.plugins.vae.network import bounded_below, build_coders
+
+
+class VariationalAutoencoder(Model):
+    """p(h) = N(0, I), p(z | h) = N(mean(h), exp(log_var(h))), q(h | z) Gaussian (Kingma & Welling, 2014).
+
+    The decoder's variance is learned per output (Rybkin et al., 2021, sec. 3.1), so the bound is in nats of a
+    real density and no reconstruction weight is left to choose. Samplers:
+
+    mean   gives the decoder's mean for a code from the prior: what a figure shows. Its variance is left
+           out, so these are not draws from the density that `log_prob` bounds.
+    draw   adds the decoder's noise: draws from that density.
+    """
+
+    config: VAEConfig
+
+    def __init__(self, config: VAEConfig, spec: DataSpec) -> None:
+        super().__init__(VAE, config, spec)
+        self.encoder, self.decoder = build_coders(
+            spec.shape,
+            channels=config.channels,
+            num_halvings=config.num_halvings,
+            hidden=config.hidden,
+            latent_dim=config.latent_dim,
+            dropout=config.dropout,
+        )
+        # Integers are dequantised with uniform noise one bin wide, 2 / levels in network units: no density
+        # of the data can be narrower than that, and without the bound empty pixels would run away.
+        bin_std = 2 / spec.levels / math.sqrt(12) if spec.levels is not None else 0.0
+        self.min_log_var = 2 * math.log(max(config.min_std, bin_std))
+
+    def posterior(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(h | z), (B, latent_dim) each, float32."""
+        mean, log_var = self.encoder(z)
+        return mean.float(), log_var.float().clamp(-20, 20)
+
+    def likelihood(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of p(z | h), (B, *event) each, float32."""
+        mean, log_var = self.decoder(code)
+        return mean.float(), bounded_below(log_var.float(), self.min_log_var)
+
+    def bound(self, z: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood and KL of one code per example, (B,) each: their sum is −ELBO (eq. 3)."""
+        mean, log_var = self.posterior(z)
+        code, kl = ops.gaussian_reparam(mean, log_var, noise.key("code"), noise.first_index)
+        decoded, decoded_log_var = self.likelihood(code)
+        return ops.gaussian_nll(decoded, decoded_log_var, z), kl
+
+    def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
+        """Nats per dimension: reconstruction + beta · KL (Higgins et al., 2017, eq. 4)."""
+        nll, kl = self.bound(z, noise)
+        nll, kl = nll.mean() / self.spec.num_dimensions, kl.mean() / self.spec.num_dimensions
+        return {"loss": nll + self.config.beta * kl, "reconstruction": nll.detach(), "kl": kl.detach()}
+
+    def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
+        """ELBO (B,), the mean over `num_elbo_samples` codes, with the standard error of that mean."""
+        count = self.config.num_elbo_samples
+        draws = torch.stack([-sum(self.bound(z, noise.child(str(k))), torch.zeros(())) for k in range(count)])
+        error = draws.std(dim=0) / math.sqrt(count) if count > 1 else None
+        return LogProb(draws.mean(dim=0), "lower_bound", error)
+
+    def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
+        code = noise.normal("prior", (num, self.config.latent_dim), device=self.device)
+        mean, log_var = self.likelihood(code)
+        if sampler.name == "mean":
+            return mean
+        return mean + (0.5 * log_var).exp() * noise.normal("decoder", tuple(mean.shape), device=self.device)
+
+    def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """The mean of q(h | z), (B, latent_dim)."""
+        return self.posterior(z)[0]
+
+    def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
+        return self.likelihood(code)[0]
+
+
+def build(config: VAEConfig, spec: DataSpec) -> VariationalAutoencoder:
+    return VariationalAutoencoder(config, spec)
