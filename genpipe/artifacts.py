@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from genpipe.errors import ArtifactError, GenpipeError
+from genpipe.processes import process_is_alive
 
 MANIFEST = "manifest.json"
 STAGING_PREFIX = ".staging-"
@@ -82,8 +83,11 @@ def staging(parent: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(folder: Path, final: Path, facts: Mapping[str, Any]) -> Manifest:
-    """Moves a staged folder to `final`, whole and synced. Where `final` is there already, it stays, if it verifies."""
+def publish(folder: Path, final: Path, facts: Mapping[str, Any], *, replace: bool = False) -> Manifest:
+    """Moves a staged folder to `final`, whole and synced.
+
+    Where `final` is there already, it stays if it verifies, unless `replace` says that it was made anew on purpose.
+    """
     with disk_errors_named(final.parent):
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {}
@@ -101,7 +105,11 @@ def publish(folder: Path, final: Path, facts: Mapping[str, Any]) -> Manifest:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            return verify(final)  # another process published the same content first
+            if not replace:
+                with contextlib.suppress(ArtifactError):
+                    return verify(final)  # another process published the same content first
+            discard(final)
+            folder.rename(final)
         _sync(final.parent)
     return Manifest(files, dict(facts))
 
@@ -146,7 +154,7 @@ def clear_staging(parent: Path, older_than_seconds: float = 24 * 3600) -> None:
         pid = folder.name.removeprefix(STAGING_PREFIX).split("-")[0]
         with contextlib.suppress(FileNotFoundError):
             old = time.time() - folder.stat().st_mtime > older_than_seconds
-            if old or not Path(f"/proc/{pid}").exists():
+            if old or not process_is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

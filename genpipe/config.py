@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -20,6 +30,9 @@ class Kind:
     """Marks a field that names a component: `model: Annotated[Component, Kind("family")]`."""
 
     name: str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"$ref": f"#/$defs/choice.{self.name}"}  # genpipe.schema defines it from the registry
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,6 @@ FeatureExtractorChoice = Annotated[Component, Kind("feature_extractor")]
 class Resources(Config):
     """What one step asks of the machine. A step computes with as many threads as it has CPUs."""
 
-    cpus: PositiveInt = 1
-    gpus: int = 0
-    memory_gib: float | None = None
+    cpus: PositiveInt = Field(1, description="CPUs, and so threads.")
+    gpus: NonNegativeInt = Field(0, description="GPUs; the step computes on one where it has any.")
+    memory_gib: PositiveFloat | None = Field(None, description="Memory to set aside, in GiB.")

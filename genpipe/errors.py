@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -51,13 +52,13 @@ class DivergedError(GenpipeError):
     """Training produced a loss that is not finite."""
 
 
-class Interrupted(GenpipeError):
-    """The run was asked to stop by a signal."""
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop by a signal. No Exception, so that nothing on the way takes it for a failure."""
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
-        super().__init__("interrupted")
+        super().__init__("interrupted" if signal_number == signal.SIGINT else "terminated")
 
 
 @dataclass(frozen=True)

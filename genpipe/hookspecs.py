@@ -71,8 +71,10 @@ def step_started(run: Run, step: str, stage: str, key: str, cached: bool) -> Non
 
 
 @hookspec
-def step_progress(run: Run, step: str, at: int, total: int | None, metrics: Mapping[str, float]) -> None:
-    """A step reports: `at` of `total` units done, with named numbers."""
+def step_progress(
+    run: Run, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float
+) -> None:
+    """A step reports: `at` of `total` units done, with named numbers; `time` in seconds since 1970."""
 
 
 @hookspec

@@ -33,7 +33,6 @@ KINDS = {
     "stage": "register_stages",
     "pipeline": "register_pipelines",
 }
-PLURALS = {"family": "families", **{k: f"{k.replace('_', ' ')}s" for k in KINDS if k != "family"}}
 
 SHIPPED_FOLDERS = ("genpipe.plugins", "genpipe.pipelines")
 ENTRY_POINT_GROUP = "genpipe"
@@ -41,7 +40,7 @@ ENTRY_POINT_GROUP = "genpipe"
 
 @dataclass(frozen=True)
 class PluginSource:
-    """Where a plugin comes from. `disabled`: named in GENPIPE_DISABLE_PLUGINS."""
+    """Where a plugin comes from. shipped: it is a folder of genpipe's own."""
 
     name: str
     module: str

@@ -1,0 +1,182 @@
+"""The Python interface: the same paths as the command line's."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genpipe.errors import UsageError
+from genpipe.plan import Choice, Plan, make_plan
+from genpipe.recipe import Recipe, load_recipe
+from genpipe.registry import Registry, registry
+from genpipe.runs import KILLED, Run, close_dead_runs, find_run
+from genpipe.workspace import Workspace
+
+if TYPE_CHECKING:
+    from genpipe.execution.executor import Executor
+    from genpipe.model import Model
+
+EXECUTORS = ("ray", "inline")
+TRACKING_OFF = "off"
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    workspace: str | Path | None = None,
+    executor: str = "ray",
+    address: str | None = None,
+    tracking: str | None = None,
+    fresh: bool = False,
+    from_step: str | None = None,
+    to_step: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """Runs a recipe and gives the finished run; steps that were done before are reused.
+
+    recipe: a shipped recipe's name, a YAML file or a mapping. overrides: `{"train.steps": 500}` or
+    `["train.steps=500"]`. workspace: folder for everything (GENPIPE_HOME, else `.genpipe`). executor: "ray" or
+    "inline"; address: a Ray cluster's. tracking: an MLflow URI (MLFLOW_TRACKING_URI, else sqlite in the
+    workspace), or "off". fresh, from_step, to_step: redo all; redo a step and what follows; stop after a step.
+
+    Raises RecipeError with all of a recipe's mistakes before anything runs, StepFailed where a step fails.
+    """
+    plugins = registry()
+    checked = load_recipe(recipe, overrides, registry=plugins)
+    choice = Choice(fresh=fresh, from_step=from_step, to_step=to_step)
+    return run_recipe(
+        checked,
+        Workspace.choose(workspace),
+        choice,
+        plugins=plugins,
+        executor=executor,
+        address=address,
+        tracking=tracking,
+        progress=progress,
+    )
+
+
+def run_recipe(
+    recipe: Recipe,
+    workspace: Workspace,
+    choice: Choice,
+    *,
+    plugins: Registry,
+    executor: str = "ray",
+    address: str | None = None,
+    tracking: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """`run`, for a recipe that is checked already."""
+    make_executor = executor_maker(executor, address)
+    plan = make_plan(recipe, plugins, workspace, choice, check_files=True)
+    for damage in plan.damaged:
+        logging.getLogger("genpipe").warning("%s; it is made again", damage)
+    with _listeners(plan, plugins, workspace, tracking, progress):
+        from genpipe.execution.driver import execute
+
+        return execute(plan, plugins, workspace, make_executor)
+
+
+def executor_maker(name: str, address: str | None) -> Callable[[], Executor]:
+    """What makes the executor, imported only if a step has to run."""
+    if name not in EXECUTORS:
+        raise UsageError(f"there is no executor '{name}'; there is {' and '.join(EXECUTORS)}")
+    if name == "inline":
+        if address:
+            raise UsageError("an address is for the executor 'ray', not for 'inline'")
+
+        def inline() -> Executor:
+            from genpipe.execution.inline import InlineExecutor
+
+            return InlineExecutor()
+
+        return inline
+
+    def on_ray() -> Executor:
+        from genpipe.execution.cluster import RayExecutor
+
+        return RayExecutor(address or os.environ.get("RAY_ADDRESS"))
+
+    return on_ray
+
+
+def tracking_uri(given: str | None, workspace: Workspace) -> str | None:
+    """Where runs are tracked; None where tracking is off."""
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or workspace.tracking_uri
+    return None if uri == TRACKING_OFF else uri
+
+
+@contextmanager
+def _listeners(
+    plan: Plan, plugins: Registry, workspace: Workspace, tracking: str | None, progress: bool
+) -> Iterator[None]:
+    """The display, the journal and the tracker, registered as observers for the time of a run."""
+    uri = tracking_uri(tracking, workspace)
+    listeners: list[Any] = []
+    tracker: Any = nullcontext()
+    display: Any = None
+    if progress:
+        from genpipe.display import make_display
+
+        display = make_display()
+        listeners.append(display)
+    if uri is not None:
+        from genpipe.tracking.facts import collect
+        from genpipe.tracking.journal import Journal
+
+        journal = Journal(collect())
+        listeners.append(journal)
+        for dead in close_dead_runs(workspace):
+            journal.run_finished(dead, KILLED, dead.error)
+        from genpipe.tracking.tracker import Tracker, warm
+
+        tracker = Tracker(uri, workspace)
+        listeners.append(tracker)
+        # a run of reused steps alone is over before MLflow is imported: the next run sends its journal
+        tracker = warm(tracker if plan.to_run else None)
+    for listener in listeners:
+        plugins.manager.register(listener)
+    try:
+        with tracker:
+            yield
+    finally:
+        for listener in listeners:
+            plugins.manager.unregister(listener)
+        if display is not None:
+            display.close()
+
+
+def load(
+    reference: Run | str | Path, *, step: str | None = None, workspace: str | Path | None = None, device: str = "cpu"
+) -> Model:
+    """The trained model of a run, ready to sample and score.
+
+    reference: a Run, a run's id (or its recipe's name, or "last"; "ID:STEP" where a run has several models), or
+    the folder of a run or of a model artifact.
+    """
+    from genpipe.persistence import load_model
+
+    return load_model(model_folder(reference, step=step, workspace=workspace), registry(), device=device)
+
+
+def model_folder(
+    reference: Run | str | Path, *, step: str | None = None, workspace: str | Path | None = None
+) -> Path:
+    """The verified artifact with the model that `load` reads."""
+    from genpipe.artifacts import verify
+
+    if isinstance(reference, str | Path) and (Path(reference) / "model.json").is_file():
+        folder = Path(reference)
+    else:
+        if isinstance(reference, str) and step is None and ":" in reference:
+            reference, _, step = reference.rpartition(":")
+        chosen = reference if isinstance(reference, Run) else find_run(Workspace.choose(workspace), str(reference))
+        folder = chosen.artifact(step) if step else chosen.one("model")
+    verify(folder)
+    return folder

@@ -1,0 +1,140 @@
+"""Commands on what runs made: `runs`, `sample`, `evaluate`, `report`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from genpipe.cli.catalogue import print_table
+from genpipe.cli.run import carry_out, executor_options, recipe_of, show_results
+from genpipe.display import duration
+from genpipe.errors import UsageError
+from genpipe.plan import Choice
+from genpipe.runs import Run, all_runs, find_run
+from genpipe.workspace import Workspace
+
+PICTURES, ARRAYS = (".png",), (".npz",)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def runs(ctx: click.Context) -> None:
+    """List runs, newest first; `runs show RUN` tells one."""
+    if ctx.invoked_subcommand is None:
+        found = list(all_runs(Workspace.choose(ctx.obj)))
+        if not found:
+            click.echo(f"no runs yet in {Workspace.choose(ctx.obj).root}")
+            return
+        print_table(("run", "recipe", "status", "started", "took", "steps"), [_row(run) for run in found])
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    took = duration(run.ended - run.started) if run.ended else ""
+    cached = sum(step.status == "CACHED" for step in run.steps.values())
+    steps = f"{len(run.steps)}, {cached} reused" if cached else str(len(run.steps))
+    status = "KILLED" if run.is_dead else run.status
+    started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
+    return run.id, run.recipe, status, started, took, steps
+
+
+@runs.command("show")
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def show_run(workspace: str | None, run_id: str) -> None:
+    """Print a run's steps, its table and where its files are."""
+    space = Workspace.choose(workspace)
+    run = find_run(space, run_id)
+    rows = [
+        (name, step.stage, step.status, "" if step.seconds is None else duration(step.seconds), step.artifact)
+        for name, step in run.steps.items()
+    ]
+    print_table(("step", "stage", "status", "took", "artifact"), rows)
+    if run.error:
+        click.echo(f"error: {run.error}")
+    show_results(run, space, None)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("-n", "--num", default=64, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A .png (grid) or .npz file.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the samples.")
+@click.option("--first-index", default=0, show_default=True, type=click.IntRange(0), help="Index of the first sample.")
+@click.option("--label", type=int, help="Class to sample, for conditional models.")
+@click.option("--sampler", help="One of the family's samplers.")
+@click.option("--steps", type=click.IntRange(1), help="Network evaluations of an iterative sampler.")
+@click.pass_obj
+def sample(
+    workspace: str | None,
+    run_id: str,
+    num: int,
+    output: Path | None,
+    seed: int,
+    first_index: int,
+    label: int | None,
+    sampler: str | None,
+    steps: int | None,
+) -> None:
+    """Draw samples from the model of RUN (an id, a recipe's name, "last", or a model's folder)."""
+    output = output or Path(f"{Path(run_id).name.replace(':', '-')}-samples.png")
+    if output.suffix not in PICTURES + ARRAYS:
+        raise UsageError(f"cannot write samples as '{output.suffix}' ({output}); expected .png or .npz")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"the folder of {output} does not exist")
+    from genpipe.api import load
+    from genpipe.pictures import save_samples
+
+    model = load(run_id, workspace=workspace)
+    options = {k: v for k, v in (("name", sampler), ("num_steps", steps)) if v is not None}
+    started = time.perf_counter()
+    x = model.sample(num, label, seed=seed, first_index=first_index, sampler=options or None)
+    seconds = time.perf_counter() - started
+    save_samples(output, x.cpu().numpy(), model.spec)
+    click.echo(f"{num} samples in {duration(seconds)}: {output}")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@executor_options
+@click.pass_obj
+def evaluate(
+    workspace: str | None,
+    run_id: str,
+    overrides: Sequence[str],
+    executor: str,
+    address: str | None,
+    tracking: str | None,
+) -> None:
+    """Score RUN's model: a new run of its recipe with overrides such as evaluate.num=200, up to the evaluation."""
+    _again(workspace, run_id, overrides, "evaluation", executor, address, tracking)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@executor_options
+@click.pass_obj
+def report(workspace: str | None, run_id: str, executor: str, address: str | None, tracking: str | None) -> None:
+    """Make the report of RUN, if it is not there, and say where it is."""
+    _again(workspace, run_id, (), "report", executor, address, tracking)
+
+
+def _again(
+    workspace: str | None,
+    run_id: str,
+    overrides: Sequence[str],
+    kind: str,
+    executor: str,
+    address: str | None,
+    tracking: str | None,
+) -> None:
+    """Runs a run's recipe up to the step that gives a kind of artifact; what is there is reused."""
+    space = Workspace.choose(workspace)
+    run = find_run(space, run_id)
+    steps = [name for name, step in run.steps.items() if Path(step.artifact).parent.name == kind]
+    if not steps:
+        raise UsageError(f"run {run.id} has no step that gives a {kind}")
+    carry_out(recipe_of(run, overrides), workspace, Choice(to_step=steps[-1]), executor, address, tracking)

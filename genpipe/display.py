@@ -1,0 +1,164 @@
+"""Shows a run as it goes: live bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from genpipe.hookspecs import hookimpl
+from genpipe.runs import Run
+
+PLAIN_INTERVAL_SECONDS = 5.0
+SHOWN_METRICS = 3
+
+
+def make_display(stream: TextIO | None = None) -> LiveDisplay | PlainDisplay:
+    stream = stream or sys.stderr
+    return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+
+
+def duration(seconds: float) -> str:
+    """`0.42 s`, `38 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    ordered = sorted(metrics.items(), key=lambda item: (item[0] != "loss", list(metrics).index(item[0])))
+    return "  ".join(f"{name} {value:.4g}" for name, value in ordered[:SHOWN_METRICS])
+
+
+class _Clock:
+    """Rate and time left of one step, from its own reports."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def read(self, at: int, total: int | None, now: float) -> str:
+        if self._first is None:
+            self._first = (now, at)
+            return ""
+        seconds, count = now - self._first[0], at - self._first[1]
+        if seconds <= 0 or count <= 0:
+            return ""
+        rate = count / seconds
+        left = f"  {duration((total - at) / rate)} left" if total and at < total else ""
+        return f"{rate:.4g}/s{left}"
+
+
+class PlainDisplay:
+    """A line when a step starts, ends, and every few seconds in between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown: dict[str, float] = {}
+        self._clocks: dict[str, _Clock] = {}
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        pass
+
+    @hookimpl
+    def run_started(self, run: Run) -> None:
+        self._line(f"run {run.id}")
+
+    @hookimpl
+    def step_started(self, step: str, cached: bool) -> None:
+        if not cached:
+            self._line(f"{step:<12} started")
+            self._shown[step], self._clocks[step] = time.time(), _Clock()
+
+    @hookimpl
+    def step_progress(self, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float) -> None:
+        speed = self._clocks[step].read(at, total, time)
+        if time - self._shown[step] >= PLAIN_INTERVAL_SECONDS:
+            self._shown[step] = time
+            self._line(f"{step:<12} {at}{f'/{total}' if total else ''}  {_numbers(metrics)}  {speed}".rstrip())
+
+    @hookimpl
+    def step_finished(self, run: Run, step: str, seconds: float) -> None:
+        if run.steps[step].status == "CACHED":
+            self._line(f"{step:<12} reused ({duration(seconds)} when it was made)")
+        else:
+            self._line(f"{step:<12} done in {duration(seconds)}")
+
+    @hookimpl
+    def step_failed(self, step: str, error: str) -> None:
+        self._line(f"{step:<12} FAILED")
+
+
+class LiveDisplay:
+    """A bar per running step, redrawn in place, and a line for each that ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = Console(file=stream, highlight=False)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description:<12}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TextColumn("[cyan]{task.fields[numbers]}"),
+            TextColumn("[dim]{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._clocks: dict[str, _Clock] = {}
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    @hookimpl
+    def run_started(self, run: Run) -> None:
+        self._console.print(f"run [bold]{run.id}[/]")
+        self._progress.start()
+
+    @hookimpl
+    def step_started(self, step: str, cached: bool) -> None:
+        if not cached:
+            self._tasks[step] = self._progress.add_task(step, total=None, count="", numbers="", speed="")
+            self._clocks[step] = _Clock()
+
+    @hookimpl
+    def step_progress(self, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float) -> None:
+        self._progress.update(
+            self._tasks[step],
+            completed=at,
+            total=total,
+            count=f"{at}/{total}" if total else str(at),
+            numbers=_numbers(metrics),
+            speed=self._clocks[step].read(at, total, time),
+        )
+
+    def _end(self, step: str, line: str) -> None:
+        if step in self._tasks:
+            self._progress.remove_task(self._tasks.pop(step))
+        self._console.print(line)
+
+    @hookimpl
+    def step_finished(self, run: Run, step: str, seconds: float) -> None:
+        if run.steps[step].status == "CACHED":
+            self._end(step, f"[dim]↺ {step:<12} reused ({duration(seconds)} when it was made)[/]")
+        else:
+            self._end(step, f"[green]✓[/] {step:<12} {duration(seconds)}")
+
+    @hookimpl
+    def step_failed(self, step: str, error: str) -> None:
+        self._end(step, f"[red]✗[/] {step:<12} failed")
+
+    @hookimpl
+    def run_finished(self) -> None:
+        self._progress.stop()

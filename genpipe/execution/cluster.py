@@ -1,0 +1,125 @@
+"""Steps as Ray tasks: on a Ray that comes up for this run, or on a cluster that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from genpipe.errors import GenpipeError, UsageError
+from genpipe.execution.job import Job, Outcome, run_job
+
+SHUTDOWN_SECONDS = 10.0
+
+
+def _remote_job(job: Job) -> Outcome:
+    return run_job(job, redirect=True)
+
+
+class RayExecutor:
+    """address: a cluster's ("auto", "host:port", "ray://…"); None starts an embedded Ray for this run."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
+        self._tasks: dict[Any, Job] = {}
+        self._ours = False
+
+    def start(self, jobs: Iterable[Job]) -> None:
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError:
+            raise UsageError("Ray is not installed; `--executor inline` runs the steps in this process") from None
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            with _signal_handlers_kept():
+                try:
+                    ray.init(
+                        address=self._address or "local",
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        **({} if self._address else {"include_dashboard": False}),
+                    )
+                except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                    where = f"the Ray cluster at '{self._address}' cannot be reached" if self._address else "Ray did not start"
+                    raise GenpipeError(f"{where}: {str(error).splitlines()[0]}") from error
+        self._check(jobs)
+
+    def _check(self, jobs: Iterable[Job]) -> None:
+        """A task that no node can hold would wait forever."""
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for job in jobs:
+            if not any(n.get("CPU", 0) >= job.cpus and n.get("GPU", 0) >= job.gpus for n in nodes):
+                most = max((n.get("CPU", 0) for n in nodes), default=0)
+                gpus = max((n.get("GPU", 0) for n in nodes), default=0)
+                raise UsageError(
+                    f"step '{job.step}' asks for {job.cpus} CPUs and {job.gpus} GPUs; the largest node has "
+                    f"{most:g} CPUs and {gpus:g} GPUs (resources.{job.step}.cpus, resources.{job.step}.gpus)"
+                )
+
+    def submit(self, job: Job) -> None:
+        import ray
+
+        options: dict[str, Any] = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_retries": 0, "name": job.step}
+        if job.memory_gib is not None:
+            options["memory"] = int(job.memory_gib * 2**30)
+        self._tasks[ray.remote(**options)(_remote_job).remote(job)] = job
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        import ray
+
+        if not self._tasks:
+            return []
+        ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
+        return [self._outcome(task, self._tasks.pop(task)) for task in ready]
+
+    def _outcome(self, task: Any, job: Job) -> Outcome:
+        import ray
+
+        try:
+            outcome: Outcome = ray.get(task)
+            return outcome
+        except ray.exceptions.OutOfMemoryError as error:
+            message = f"its worker was killed for memory: {str(error).splitlines()[0]}"
+        except ray.exceptions.WorkerCrashedError:
+            message = "its worker process died (killed, out of memory, or a crash in compiled code)"
+        except ray.exceptions.RayError as error:
+            message = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        return Outcome(step=job.step, seconds=0.0, summary={}, error=message, exit_code=1)
+
+    def close(self) -> None:
+        import ray
+
+        if not ray.is_initialized():
+            return
+        for task in self._tasks:
+            with contextlib.suppress(Exception):  # the cluster may be gone already, and it is being left anyway
+                ray.cancel(task, force=True)
+        self._tasks.clear()
+        if self._ours:
+            # time-boxed: a raylet that hangs must not keep the command from ending
+            closing = threading.Thread(target=ray.shutdown, daemon=True)
+            closing.start()
+            closing.join(SHUTDOWN_SECONDS)
+
+
+@contextlib.contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """`ray.init` puts its own SIGTERM handler in place of ours."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

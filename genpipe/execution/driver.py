@@ -1,0 +1,210 @@
+"""The driver: takes a plan through an executor, keeps the run's record, and tells observers."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from genpipe.artifacts import clear_staging, discard, read_manifest
+from genpipe.errors import GenpipeError, Interrupted, StepFailed
+from genpipe.execution.executor import Executor
+from genpipe.execution.follow import ProgressFollower
+from genpipe.execution.job import Job, Outcome
+from genpipe.observers import Observers
+from genpipe.plan import Plan, PlannedStep
+from genpipe.registry import Registry
+from genpipe.runs import FAILED, FINISHED, KILLED, RUNNING, Run, StepRecord
+from genpipe.workspace import Workspace
+
+WAIT_SECONDS = 0.2
+TAIL_LINES = 20
+
+
+def execute(
+    plan: Plan, registry: Registry, workspace: Workspace, make_executor: Callable[[], Executor], *, graph: Any = None
+) -> Run:
+    """Runs what the plan says and gives the finished run.
+
+    Raises StepFailed where a step fails (steps that do not depend on it are finished first), Interrupted on
+    SIGINT or SIGTERM. In each case the run's record says so and finished artifacts stay.
+    """
+    steps = {
+        name: StepRecord(p.stage.name, p.key, str(workspace.artifact(p.kind, p.key).relative_to(workspace.root)))
+        for name, p in plan.steps.items()
+    }
+    run = Run.create(workspace, plan.recipe.name, plan.recipe.resolved, steps)
+    observers = Observers(registry)
+    with _signals_raise():
+        try:
+            observers.notify("run_started", run=run, graph=graph)
+            _take(plan, run, registry, workspace, make_executor, observers)
+            _finish(run, observers, FINISHED, None)
+        except Interrupted as interrupted:
+            _finish(run, observers, KILLED, str(interrupted))
+            raise
+        except GenpipeError as error:
+            _finish(run, observers, FAILED, str(error))
+            raise
+        except BaseException as error:
+            _finish(run, observers, FAILED, f"{type(error).__name__}: {error}")
+            raise
+    return run
+
+
+def _finish(run: Run, observers: Observers, status: str, error: str | None) -> None:
+    run.status, run.ended, run.error = status, time.time(), error
+    for record in run.steps.values():
+        if record.status == RUNNING:
+            record.status = KILLED if status == KILLED else FAILED
+    run.save()
+    observers.notify("run_finished", run=run, status=status, error=error)
+
+
+def _take(
+    plan: Plan,
+    run: Run,
+    registry: Registry,
+    workspace: Workspace,
+    make_executor: Callable[[], Executor],
+    observers: Observers,
+) -> None:
+    for name, planned in plan.steps.items():
+        if planned.hit:
+            _reuse(name, planned, run, observers)
+    run.save()
+    if not plan.to_run:
+        return
+    jobs = {planned.step.id: _job(planned, plan, run, workspace) for planned in plan.to_run}
+    for job in jobs.values():
+        clear_staging(Path(job.artifact).parent)
+        if not job.redo and Path(job.artifact).exists():
+            discard(Path(job.artifact))  # the plan found it damaged
+    follower = ProgressFollower(run, observers)
+    executor = make_executor()
+    failures: list[Outcome] = []
+    try:
+        executor.start(jobs.values())
+        follower.start()
+        _drive(plan, jobs, run, executor, follower, observers, failures)
+    finally:
+        executor.close()
+        if follower.started:
+            follower.stop()
+    if failures:
+        first = failures[0]
+        error = StepFailed(first.step, str(first.error), log=str(run.log(first.step)), tail=_tail(run.log(first.step)))
+        error.exit_code = first.exit_code
+        raise error
+
+
+def _reuse(name: str, planned: PlannedStep, run: Run, observers: Observers) -> None:
+    record = run.steps[name]
+    record.status = "CACHED"
+    observers.notify("step_started", run=run, step=name, stage=planned.stage.name, key=planned.key, cached=True)
+    folder = run.artifact(name)
+    manifest = read_manifest(folder)
+    record.seconds = manifest.seconds
+    observers.notify(
+        "step_finished", run=run, step=name, artifact=str(folder), seconds=manifest.seconds, summary=manifest.summary
+    )
+
+
+def _drive(
+    plan: Plan,
+    jobs: dict[str, Job],
+    run: Run,
+    executor: Executor,
+    follower: ProgressFollower,
+    observers: Observers,
+    failures: list[Outcome],
+) -> None:
+    waiting, running = dict(jobs), set[str]()
+    done = {name for name, planned in plan.steps.items() if planned.hit}
+    while waiting or running:
+        ready = [name for name in waiting if set(plan.steps[name].step.inputs.values()) <= done]
+        for name in ready:
+            job = waiting.pop(name)
+            run.steps[name].status = RUNNING
+            running.add(name)
+            follower.add(name)
+            observers.notify("step_started", run=run, step=name, stage=job.stage, key=job.key, cached=False)
+            executor.submit(job)
+        if ready:
+            run.save()
+        if not running:
+            return  # what waits depends on a step that failed
+        for outcome in executor.wait(WAIT_SECONDS):
+            running.discard(outcome.step)
+            follower.remove(outcome.step)
+            record = run.steps[outcome.step]
+            record.seconds = outcome.seconds
+            if outcome.error is None:
+                done.add(outcome.step)
+                record.status = FINISHED
+                observers.notify(
+                    "step_finished",
+                    run=run,
+                    step=outcome.step,
+                    artifact=str(run.artifact(outcome.step)),
+                    seconds=outcome.seconds,
+                    summary=outcome.summary,
+                )
+            else:
+                failures.append(outcome)
+                record.status = FAILED
+                observers.notify("step_failed", run=run, step=outcome.step, error=outcome.error)
+            run.save()
+
+
+def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Job:
+    step, resources = planned.step, planned.step.resources
+    return Job(
+        step=step.id,
+        stage=step.stage,
+        kind=planned.kind,
+        key=planned.key,
+        key_parts=dict(planned.parts),
+        config=step.config.model_dump(mode="json"),
+        seed=step.seed,
+        inputs={
+            port: str(workspace.artifact(plan.steps[source].kind, plan.steps[source].key))
+            for port, source in step.inputs.items()
+        },
+        artifact=str(workspace.artifact(planned.kind, planned.key)),
+        scratch=str(workspace.scratch(planned.key)),
+        log=str(run.log(step.id)),
+        progress=str(run.progress(step.id)),
+        cpus=resources.cpus if resources else 1,
+        gpus=resources.gpus if resources else 0,
+        memory_gib=resources.memory_gib if resources else None,
+        redo=planned.redo,
+    )
+
+
+def _tail(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines()[-TAIL_LINES:] if path.exists() else []
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Interrupted in the main thread, once; while the run is wound up, more are ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        for each in kept:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,180 @@
+"""One step as plain data, and the work itself: the same in this process and in a Ray worker."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+from genpipe.artifacts import publish, staging
+from genpipe.errors import GenpipeError
+from genpipe.recipe import restore_config
+from genpipe.registry import registry
+from genpipe.steps import ProgressFile, StepContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A step, addressed: only plain values and absolute paths, so that it can cross to any worker."""
+
+    step: str
+    stage: str
+    kind: str
+    key: str
+    key_parts: dict[str, Any]
+    config: dict[str, Any]
+    seed: int
+    inputs: dict[str, str]
+    artifact: str
+    scratch: str
+    log: str
+    progress: str
+    cpus: int
+    gpus: int
+    memory_gib: float | None
+    redo: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended. error is None where it succeeded; exit_code is what the command should end with."""
+
+    step: str
+    seconds: float
+    summary: dict[str, Any]
+    error: str | None = None
+    exit_code: int = 0
+
+
+def run_job(job: Job, *, redirect: bool) -> Outcome:
+    """Does the step and publishes its artifact. Errors are told in the outcome and the log, not raised.
+
+    redirect: send this process's whole output to the step's log (a worker); else only log records go there.
+    """
+    started = time.perf_counter()
+    with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
+        try:
+            summary = _work(job)
+            return Outcome(step=job.step, seconds=time.perf_counter() - started, summary=summary)
+        except GenpipeError as error:
+            log.write(f"error: {error}\n")
+            return _failed(job, started, str(error), error.exit_code)
+        except MemoryError:
+            traceback.print_exc(file=log)
+            return _failed(job, started, "out of memory", 1)
+        except Exception as error:
+            traceback.print_exc(file=log)
+            return _failed(job, started, f"{type(error).__name__}: {error}", 1)
+
+
+def _failed(job: Job, started: float, error: str, exit_code: int) -> Outcome:
+    return Outcome(step=job.step, seconds=time.perf_counter() - started, summary={}, error=error, exit_code=exit_code)
+
+
+def _work(job: Job) -> dict[str, Any]:
+    import torch
+
+    torch.set_num_threads(job.cpus)
+    if job.redo:
+        shutil.rmtree(job.scratch, ignore_errors=True)
+    plugins = registry()
+    stage = plugins.get("stage", job.stage)
+    final, scratch = Path(job.artifact), Path(job.scratch)
+    progress = ProgressFile(Path(job.progress))
+    started = time.time()
+    with staging(final.parent) as folder, contextlib.closing(progress):
+        context = StepContext(
+            step=job.step,
+            stage=job.stage,
+            config=restore_config(stage.config_class, job.config, plugins),
+            seed=job.seed,
+            inputs={port: Path(path) for port, path in job.inputs.items()},
+            out=folder,
+            scratch=scratch,
+            registry=plugins,
+            progress=progress,
+            device="cuda" if job.gpus else "cpu",
+            cpus=job.cpus,
+        )
+        stage.builder(context)
+        facts = {
+            "key": job.key,
+            "kind": job.kind,
+            "stage": job.stage,
+            "step": job.step,
+            "config": job.config,
+            "seed": job.seed,
+            "inputs": {port: Path(path).name for port, path in job.inputs.items()},
+            "key_parts": job.key_parts,
+            "created": started,
+            "seconds": time.time() - started,
+            "environment": environment(job),
+            "summary": context.summary,
+        }
+        publish(folder, final, facts, replace=job.redo)
+    shutil.rmtree(scratch, ignore_errors=True)  # its checkpoints have served
+    return context.summary
+
+
+def environment(job: Job) -> dict[str, Any]:
+    """Where a step ran, for its manifest."""
+    import torch
+
+    facts = {
+        "genpipe": version("genpipe"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpus": job.cpus,
+    }
+    if job.gpus:
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+@contextlib.contextmanager
+def _output_to(log: TextIO, redirect: bool) -> Iterator[None]:
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("genpipe")
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.INFO)
+    try:
+        if redirect:
+            with _descriptors_to(log):
+                yield
+        else:
+            yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _descriptors_to(log: TextIO) -> Iterator[None]:
+    """Output of C code and subprocesses included, which is why file descriptors and not sys.stdout are moved."""
+    saved = {number: os.dup(number) for number in (1, 2)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number in saved:
+        os.dup2(log.fileno(), number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)

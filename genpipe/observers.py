@@ -1,0 +1,35 @@
+"""Tells plugins what happens in a run: one by one, guarded, each failure said once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from genpipe.registry import Registry
+
+logger = logging.getLogger("genpipe")
+
+
+class Observers:
+    """The implementations of the observing hooks. Safe to call from several threads."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._manager = registry.manager
+        self._lock = threading.Lock()
+        self._failed: set[tuple[str, str]] = set()
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Calls every implementation of a hook with the arguments it takes."""
+        with self._lock:
+            for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+                taken = {name: arguments[name] for name in implementation.argnames}
+                try:
+                    implementation.function(**taken)
+                except Exception as error:
+                    name = (implementation.plugin_name, hook)
+                    if name not in self._failed:
+                        self._failed.add(name)
+                        logger.warning(
+                            "observer '%s' failed in %s and is passed over: %s: %s", *name, type(error).__name__, error
+                        )

@@ -1,0 +1,177 @@
+"""What a run would do: each step's key, and whether its finished artifact can be reused, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from genpipe.artifacts import read_manifest, verify
+from genpipe.components import Stage, load_reference
+from genpipe.digest import CodeDigests, changes, step_key
+from genpipe.errors import ArtifactError, PluginError, UsageError, nearest
+from genpipe.graph import Graph, Step
+from genpipe.recipe import Recipe, components_in
+from genpipe.registry import Registry
+from genpipe.runs import all_runs
+from genpipe.workspace import Workspace
+
+MAX_REASONS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which steps of a graph to run. fresh: redo all; from_step: redo it and what follows; to_step: stop there."""
+
+    fresh: bool = False
+    from_step: str | None = None
+    to_step: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """A step with its key. hit: a whole artifact is there and may be reused; reason: why not."""
+
+    step: Step
+    stage: Stage
+    key: str
+    parts: Mapping[str, Any]
+    hit: bool
+    redo: bool
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        return self.stage.gives
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps to take, in order. `damaged`: artifacts that did not match their checksums."""
+
+    recipe: Recipe
+    steps: Mapping[str, PlannedStep]
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def to_run(self) -> list[PlannedStep]:
+        return [planned for planned in self.steps.values() if not planned.hit]
+
+
+def build_graph(recipe: Recipe, registry: Registry) -> Graph:
+    """The recipe's graph, after plugins had their say, with every port checked."""
+    graph = recipe.graph()
+    for implementation in registry.manager.hook.modify_graph.get_hookimpls():
+        try:
+            graph = implementation.function(graph) or graph
+        except Exception as error:
+            name = implementation.plugin_name
+            raise PluginError(f"plugin '{name}' failed in modify_graph: {type(error).__name__}: {error}") from error
+    for step in graph:
+        stage = registry.get("stage", step.stage)
+        for port, kind in stage.takes.items():
+            if port not in step.inputs:
+                if kind.endswith("?"):
+                    continue
+                raise UsageError(f"step '{step.id}': stage '{stage.name}' takes a {kind} at '{port}', and nothing is given")
+            given = registry.get("stage", graph[step.inputs[port]].stage).gives
+            if given != kind.rstrip("?"):
+                raise UsageError(
+                    f"step '{step.id}': '{port}' takes a {kind.rstrip('?')}, but step '{step.inputs[port]}' gives a {given}"
+                )
+        for port in step.inputs:
+            if port not in stage.takes:
+                raise UsageError(f"step '{step.id}': stage '{stage.name}' has no port '{port}'{nearest(port, stage.takes)}")
+    return graph
+
+
+def make_plan(
+    recipe: Recipe, registry: Registry, workspace: Workspace, choice: Choice | None = None, *, check_files: bool = False
+) -> Plan:
+    """Keys and reuse of every step. check_files: also compare checksums, so that damaged artifacts are rebuilt."""
+    choice = choice or Choice()
+    graph = build_graph(recipe, registry)
+    wanted = graph.before(choice.to_step) if choice.to_step else set(graph.steps)
+    again = set(graph.steps) if choice.fresh else graph.after(choice.from_step) if choice.from_step else set()
+    code = CodeDigests(workspace.cache / "code.json")
+    before = _previous_parts(recipe, workspace)
+    planned: dict[str, PlannedStep] = {}
+    damaged: list[str] = []
+    for step in graph:
+        if step.id not in wanted:
+            continue
+        stage = registry.get("stage", step.stage)
+        parts = _key_parts(step, stage, planned, code, registry)
+        key = step_key(parts)
+        folder = workspace.artifact(stage.gives, key)
+        hit, reason = folder.is_dir(), ""
+        if hit:
+            try:
+                verify(folder) if check_files else read_manifest(folder)
+            except ArtifactError as error:
+                damaged.append(str(error))
+                hit, reason = False, "its artifact is damaged"
+        else:
+            reason = _why(step, parts, before.get(step.id), planned)
+        redo = step.id in again
+        if redo:
+            hit, reason = False, "asked for by --fresh" if choice.fresh else f"asked for by --from {choice.from_step}"
+        planned[step.id] = PlannedStep(
+            step=step, stage=stage, key=key, parts=parts, hit=hit, redo=redo, reason=reason
+        )
+    code.save()
+    return Plan(recipe, planned, tuple(damaged))
+
+
+def _key_parts(
+    step: Step, stage: Stage, planned: Mapping[str, PlannedStep], code: CodeDigests, registry: Registry
+) -> dict[str, Any]:
+    modules = [stage.build.partition(":")[0], stage.config.partition(":")[0]]
+    files = {}
+    for component in components_in(step.config):
+        record = registry.get(component.kind, component.name)
+        modules += [record.build.partition(":")[0], record.config.partition(":")[0]]
+        if getattr(record, "fingerprint", None):
+            files[component.name] = load_reference(record.fingerprint)(component.config)
+    parts: dict[str, Any] = {
+        "stage": stage.name,
+        "config": step.config.model_dump(mode="json"),
+        "seed": step.seed,
+        "inputs": {port: planned[source].key for port, source in step.inputs.items()},
+        "code": code.closure(modules),
+    }
+    if files:
+        parts["files"] = files
+    return parts
+
+
+def _previous_parts(recipe: Recipe, workspace: Workspace) -> dict[str, Mapping[str, Any]]:
+    """Key parts of each step's newest finished artifact in earlier runs of a recipe of this name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for run in all_runs(workspace):
+        if run.recipe != recipe.name:
+            continue
+        for name, record in run.steps.items():
+            if name not in found and record.status in ("FINISHED", "CACHED"):
+                try:
+                    found[name] = read_manifest(workspace.root / record.artifact).key_parts
+                except (ArtifactError, AttributeError):
+                    continue
+        break  # the newest run is what people compare with; reading them all would slow down every plan
+    return found
+
+
+def _why(
+    step: Step, parts: Mapping[str, Any], previous: Mapping[str, Any] | None, planned: Mapping[str, PlannedStep]
+) -> str:
+    if previous is None:
+        return "nothing made yet"
+    differences = list(changes(previous, parts))
+    own = [d for d in differences if not d.startswith("input '")]
+    if own:
+        more = f" and {len(own) - MAX_REASONS} more" if len(own) > MAX_REASONS else ""
+        return "; ".join(own[:MAX_REASONS]) + more
+    changed = [source for source in step.inputs.values() if not planned[source].hit]
+    if changed:
+        return f"follows {', '.join(sorted(set(changed)))}"
+    return "; ".join(differences) or "its artifact is gone"

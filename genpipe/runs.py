@@ -1,0 +1,167 @@
+"""Runs on disk: one folder each, with the resolved recipe, the plan, the logs and a record of how it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from genpipe.artifacts import write_atomically
+from genpipe.errors import UsageError, nearest
+from genpipe.processes import process_is_alive
+from genpipe.workspace import Workspace
+
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+
+
+@dataclass
+class StepRecord:
+    """How one step of a run went.
+
+    artifact: its folder, relative to the workspace, which may move. status: WAITING, RUNNING, CACHED, FINISHED,
+    FAILED or KILLED. seconds: what making the artifact took, also where it was reused.
+    """
+
+    stage: str
+    key: str
+    artifact: str
+    status: str = "WAITING"
+    seconds: float | None = None
+
+
+@dataclass
+class Run:
+    """A run's record. Times are seconds since 1970. `folder` is where it lives."""
+
+    folder: Path
+    id: str
+    recipe: str
+    seed: int = 0
+    status: str = RUNNING
+    started: float = 0.0
+    ended: float | None = None
+    pid: int = 0
+    host: str = ""
+    error: str | None = None
+    steps: dict[str, StepRecord] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, workspace: Workspace, recipe: str, resolved: Mapping[str, Any], steps: dict[str, StepRecord]) -> Run:
+        now = time.time()
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{recipe}-{secrets.token_hex(2)}"
+        folder = workspace.runs / run_id
+        (folder / "steps").mkdir(parents=True)
+        run = cls(folder, run_id, recipe, int(resolved.get("seed", 0)), RUNNING, now, None, os.getpid(), socket.gethostname())
+        run.steps = steps
+        import yaml
+
+        write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(resolved), sort_keys=False))
+        run.save()
+        return run
+
+    def save(self) -> None:
+        record = {k: v for k, v in asdict(self).items() if k != "folder"}
+        write_atomically(self.folder / "run.json", json.dumps(record, indent=1))
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        record = json.loads((folder / "run.json").read_text())
+        known = {f.name for f in fields(cls)}
+        steps = {name: StepRecord(**step) for name, step in record.pop("steps").items()}
+        return cls(folder=folder, steps=steps, **{k: v for k, v in record.items() if k in known})
+
+    @property
+    def workspace(self) -> Path:
+        """Root of the workspace that the run is in."""
+        return self.folder.parent.parent
+
+    def log(self, step: str) -> Path:
+        return self.folder / "steps" / f"{step}.log"
+
+    def progress(self, step: str) -> Path:
+        return self.folder / "steps" / f"{step}.progress.jsonl"
+
+    def artifact(self, step: str) -> Path:
+        """The folder of a finished step's artifact."""
+        record = self.steps.get(step)
+        if record is None:
+            raise UsageError(f"run {self.id} has no step '{step}'{nearest(step, self.steps)}")
+        path = self.workspace / record.artifact
+        if not path.exists():
+            raise UsageError(f"step '{step}' of run {self.id} has no artifact: its status is {record.status}")
+        return path
+
+    def of_kind(self, kind: str) -> list[tuple[str, Path]]:
+        """Finished artifacts of a kind ("model", "samples", "report", …) with their steps."""
+        found = [(name, self.workspace / step.artifact) for name, step in self.steps.items()]
+        return [(name, path) for name, path in found if path.parent.name == kind and path.exists()]
+
+    def one(self, kind: str) -> Path:
+        """The artifact of a kind, where the run has exactly one."""
+        found = self.of_kind(kind)
+        if len(found) == 1:
+            return found[0][1]
+        if not found:
+            raise UsageError(f"run {self.id} ({self.status}) has no {kind}")
+        raise UsageError(f"run {self.id} has several of {kind}: name one of {', '.join(f'{self.id}:{n}' for n, _ in found)}")
+
+    @property
+    def report(self) -> Path:
+        """The report's HTML file."""
+        return self.one("report") / "report.html"
+
+    @property
+    def is_dead(self) -> bool:
+        """Still marked RUNNING, though its process on this host is gone."""
+        return self.status == RUNNING and self.host == socket.gethostname() and not process_is_alive(self.pid)
+
+    def __repr__(self) -> str:
+        return f"Run({self.id}, {self.status})"
+
+
+def all_runs(workspace: Workspace) -> Iterator[Run]:
+    """Runs of a workspace, newest first. A folder without a readable record is a run that never began."""
+    folders = sorted(workspace.runs.iterdir(), reverse=True) if workspace.runs.is_dir() else []
+    for folder in folders:
+        try:
+            yield Run.read(folder)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+
+
+def find_run(workspace: Workspace, reference: str) -> Run:
+    """A run by its id, the unique beginning or end of one, its recipe's name (the newest), its folder, or "last"."""
+    folder = Path(reference)
+    if (folder / "run.json").is_file():
+        return Run.read(folder.absolute())
+    runs = list(all_runs(workspace))
+    if not runs:
+        raise UsageError(f"workspace {workspace.root} has no runs yet")
+    if reference == "last":
+        return runs[0]
+    for run in runs:
+        if run.id == reference or run.recipe == reference:
+            return run
+    close = [run for run in runs if run.id.startswith(reference) or run.id.endswith(reference)]
+    if len(close) == 1:
+        return close[0]
+    hint = f"; it begins or ends {len(close)} runs" if close else nearest(reference, [r.id for r in runs])
+    raise UsageError(f"there is no run '{reference}' in {workspace.root}{hint} (`genpipe runs` lists them)")
+
+
+def close_dead_runs(workspace: Workspace) -> list[Run]:
+    """Marks runs whose process was killed as KILLED; gives those."""
+    dead = [run for run in all_runs(workspace) if run.is_dead]
+    for run in dead:
+        run.status, run.ended, run.error = KILLED, time.time(), "its process was killed"
+        for step in run.steps.values():
+            if step.status == "RUNNING":
+                step.status = KILLED
+        run.save()
+    return dead

@@ -1,0 +1,54 @@
+"""JSON Schema of recipes, so that editors complete and check them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genpipe.recipe import MAX_SEED
+from genpipe.registry import KINDS, Registry
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def recipe_schema(registry: Registry, pipeline: str | None = None) -> dict[str, Any]:
+    """The schema of one pipeline's recipes, or of all pipelines'."""
+    definitions: dict[str, Any] = {}
+    names = [pipeline] if pipeline else registry.names("pipeline")
+    recipes = [_pipeline(registry.get("pipeline", name), definitions) for name in names]
+    for kind in KINDS:
+        if kind not in ("stage", "pipeline"):
+            definitions[f"choice.{kind}"] = _choice(kind, registry, definitions)
+    body = recipes[0] if len(recipes) == 1 else {"anyOf": recipes}
+    return {"$schema": DIALECT, "title": "genpipe recipe", **body, "$defs": definitions}
+
+
+def _pipeline(record: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = _lifted(record.config_class, definitions)
+    schema["properties"] = {
+        "pipeline": {"const": record.name, "description": record.summary},
+        "description": {"type": "string", "description": "One line for listings."},
+        "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0, "description": "Of every random number."},
+        **schema.get("properties", {}),
+    }
+    schema["required"] = ["pipeline", *schema.get("required", [])]
+    return schema
+
+
+def _choice(kind: str, registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A component: its bare name, or a mapping with the name and the options of that component."""
+    records = [provided.record for provided in registry.all(kind)]
+    mappings = []
+    for record in records:
+        schema = _lifted(record.config_class, definitions)
+        schema["title"], schema["description"] = record.name, record.summary
+        schema["properties"] = {"name": {"const": record.name}, **schema.get("properties", {})}
+        schema["required"] = ["name", *schema.get("required", [])]
+        mappings.append(schema)
+    return {"anyOf": [{"enum": [record.name for record in records]}, *mappings]}
+
+
+def _lifted(config_class: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A config's schema, its own definitions moved to the top, where its references look for them."""
+    schema: dict[str, Any] = config_class.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(schema.pop("$defs", {}))
+    return schema

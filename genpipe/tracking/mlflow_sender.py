@@ -1,0 +1,257 @@
+"""Sends a run's journal to MLflow, from where it last stopped. Sending twice gives the same runs.
+
+Uses `MlflowClient` with explicit run ids: the fluent calls keep state per thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from genpipe.artifacts import write_atomically
+from genpipe.tracking.journal import read_events
+from genpipe.workspace import Workspace
+
+EXPERIMENT = "genpipe"
+CURSOR = "tracking.json"
+RUN_TAG = "genpipe.run"
+STEP_TAG = "genpipe.step"
+MAX_PARAMETER_LENGTH = 500
+METRICS_PER_CALL = 1000
+MAX_FILE_BYTES = 20 * 2**20
+PICTURES_AND_TABLES = (".png", ".html", ".csv", ".json", ".jsonl")
+STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"}
+
+
+def make_client(uri: str, artifacts: Path | None) -> tuple[Any, str]:
+    """A client and the id of the experiment. Creates the store, or raises what MLflow raises where it is down."""
+    # A tracker that is down must be noticed in seconds, not after MLflow's minutes of retries.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside MLflow's own dependencies
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return client, experiment.experiment_id
+        try:
+            location = artifacts.as_uri() if uri.startswith("sqlite") and artifacts is not None else None
+            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:
+            experiment = client.get_experiment_by_name(EXPERIMENT)  # another driver made it in between
+            if experiment is None:
+                raise
+            return client, experiment.experiment_id
+
+
+def unsent(workspace: Workspace) -> Iterator[Path]:
+    """Folders of runs whose journal has more than was sent, oldest first."""
+    for folder in sorted(workspace.runs.iterdir()) if workspace.runs.is_dir() else []:
+        journal = folder / "events.jsonl"
+        if journal.exists() and Cursor.read(folder).offset < journal.stat().st_size:
+            yield folder
+
+
+class Cursor:
+    """How far a journal was sent, and the MLflow runs made for it."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self._folder = folder
+        self.uri: str | None = record.get("uri")
+        self.offset: int = record.get("offset", 0)
+        self.run_id: str | None = record.get("run_id")
+        self.steps: dict[str, str] = record.get("steps", {})
+
+    @classmethod
+    def read(cls, folder: Path) -> Cursor:
+        path = folder / CURSOR
+        return cls(folder, json.loads(path.read_text()) if path.exists() else {})
+
+    @classmethod
+    def begin(cls, folder: Path, uri: str) -> None:
+        """Notes where a run's journal is to go, before anything is sent."""
+        cursor = cls.read(folder)
+        if cursor.uri is None:
+            cursor.uri = uri
+            cursor.save()
+
+    def save(self) -> None:
+        record = {"uri": self.uri, "offset": self.offset, "run_id": self.run_id, "steps": self.steps}
+        write_atomically(self._folder / CURSOR, json.dumps(record, indent=1))
+
+
+@contextmanager
+def sole_sender(folder: Path) -> Iterator[bool]:
+    """Whether this process alone sends this run's journal."""
+    with (folder / f"{CURSOR}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+class Sender:
+    """Sends one run's journal. `send` may be called again and again as the journal grows."""
+
+    def __init__(self, client: Any, experiment_id: str, uri: str, folder: Path) -> None:
+        self._client, self._experiment, self._folder = client, experiment_id, folder
+        self._cursor = Cursor.read(folder)
+        if self._cursor.uri not in (None, uri):
+            # another tracker is asked for than the one that has the beginning: it gets the whole story
+            self._cursor = Cursor(folder, {})
+        self._cursor.uri = uri
+
+    def send(self) -> bool:
+        """Sends what is new; whether there was anything. The cursor moves only past what was taken."""
+        events, offset = read_events(self._folder, self._cursor.offset)
+        metrics: dict[str, list[Any]] = {}
+        for event in events:
+            if event["event"] == "metrics":
+                self._collect(event, metrics)
+                continue
+            self._send_metrics(metrics)
+            getattr(self, f"_{event['event']}")(event)
+        self._send_metrics(metrics)
+        if events:
+            self._cursor.offset = offset
+            self._cursor.save()
+        return bool(events)
+
+    def _collect(self, event: dict[str, Any], metrics: dict[str, list[Any]]) -> None:
+        from mlflow.entities import Metric
+
+        milliseconds = int(event["at_time"] * 1000)
+        metrics.setdefault(event["step"], []).extend(
+            Metric(name, value, milliseconds, event["at"]) for name, value in event["metrics"].items()
+        )
+
+    def _send_metrics(self, metrics: dict[str, list[Any]]) -> None:
+        for step, points in metrics.items():
+            for start in range(0, len(points), METRICS_PER_CALL):
+                self._client.log_batch(self._cursor.steps[step], metrics=points[start : start + METRICS_PER_CALL])
+        metrics.clear()
+
+    def _find_or_create(self, tag: str, value: str, name: str, time: float, tags: dict[str, str]) -> str:
+        """The run that carries a tag: made before a crash between making it and saving the cursor, or now."""
+        clause = f"tags.`{RUN_TAG}` = '{self._folder.name}' AND tags.`{STEP_TAG}` = '{value if tag == STEP_TAG else ''}'"
+        found = self._client.search_runs([self._experiment], clause, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        tags = {RUN_TAG: self._folder.name, STEP_TAG: value if tag == STEP_TAG else "", **tags}
+        run = self._client.create_run(self._experiment, start_time=int(time * 1000), run_name=name, tags=tags)
+        return str(run.info.run_id)
+
+    def _run_started(self, event: dict[str, Any]) -> None:
+        facts = dict(event["facts"])
+        packages = facts.pop("packages", {})
+        tags = {f"genpipe.{k}": str(v) for k, v in facts.items()}
+        tags |= {f"genpipe.version.{name}": version for name, version in packages.items()}
+        tags["genpipe.recipe"] = event["recipe"]
+        tags["mlflow.user"] = str(facts.get("user", ""))
+        if "git_commit" in facts:
+            tags["mlflow.source.git.commit"] = facts["git_commit"]
+        tags["mlflow.source.name"] = str(facts.get("command", "genpipe"))
+        self._cursor.run_id = self._find_or_create(RUN_TAG, "", event["name"], event["started"], tags)
+        self._cursor.save()
+        self._log_parameters(self._cursor.run_id, event["parameters"])
+        self._log_file(self._cursor.run_id, self._folder / "recipe.yaml")
+        self._client.log_dict(self._cursor.run_id, {**facts, "packages": packages}, "environment.json")
+
+    def _log_parameters(self, run_id: str, parameters: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        there = self._client.get_run(run_id).data.params
+        # the whole recipe is an artifact; a value that MLflow would cut is told from there
+        new = [Param(k, str(v)[:MAX_PARAMETER_LENGTH]) for k, v in parameters.items() if k not in there and v not in ("", None)]
+        for start in range(0, len(new), 100):
+            self._client.log_batch(run_id, params=new[start : start + 100])
+
+    def _step_started(self, event: dict[str, Any]) -> None:
+        assert self._cursor.run_id is not None
+        tags = {
+            "mlflow.parentRunId": self._cursor.run_id,
+            "genpipe.stage": event["stage"],
+            "genpipe.key": event["key"],
+            "genpipe.cached": str(event["cached"]).lower(),
+        }
+        step = event["step"]
+        self._cursor.steps[step] = self._find_or_create(STEP_TAG, step, step, event["time"], tags)
+        self._cursor.save()
+
+    def _step_finished(self, event: dict[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        child, parent = self._cursor.steps[event["step"]], self._cursor.run_id
+        milliseconds = int(event["time"] * 1000)
+        numbers = {"seconds": event["seconds"], **event["summary"].get("metrics", {})}
+        finite = {
+            name: float(value)
+            for name, value in numbers.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+        self._client.log_batch(child, metrics=[Metric(_metric_name(k), v, milliseconds, 0) for k, v in finite.items()])
+        shown = {f"{event['step']}.{name}": value for name, value in finite.items()}  # so that runs compare in one table
+        self._client.log_batch(parent, metrics=[Metric(_metric_name(k), v, milliseconds, 0) for k, v in shown.items()])
+        dataset = event["summary"].get("dataset")
+        if dataset:
+            self._log_dataset(parent, dataset)
+        folder = Path(event["artifact"])
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.suffix in PICTURES_AND_TABLES and path.stat().st_size <= MAX_FILE_BYTES:
+                self._log_file(child, path)
+                if path.suffix in (".html", ".png") and event["summary"].get("show_in_run"):
+                    self._log_file(parent, path)
+        self._client.set_terminated(child, "FINISHED", milliseconds)
+
+    def _log_dataset(self, run_id: Any, dataset: dict[str, Any]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entity = Dataset(
+            name=str(dataset["name"]),
+            digest=str(dataset.get("digest", ""))[:36],
+            source_type="genpipe",
+            source=json.dumps(dataset.get("source", {"dataset": dataset["name"]})),
+            profile=json.dumps({k: v for k, v in dataset.items() if k not in ("name", "digest", "source")}),
+        )
+        self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def _step_failed(self, event: dict[str, Any]) -> None:
+        child = self._cursor.steps[event["step"]]
+        self._client.set_tag(child, "genpipe.error", event["error"][:5000])
+        log = self._folder / "steps" / f"{event['step']}.log"
+        if log.exists():
+            self._log_file(child, log)
+        self._client.set_terminated(child, "FAILED", int(event["time"] * 1000))
+
+    def _run_finished(self, event: dict[str, Any]) -> None:
+        milliseconds = int(event["time"] * 1000)
+        for child in self._cursor.steps.values():
+            if self._client.get_run(child).info.status == "RUNNING":
+                self._client.set_terminated(child, event["status"], milliseconds)
+        if event["error"]:
+            self._client.set_tag(self._cursor.run_id, "genpipe.error", event["error"][:5000])
+        self._client.set_terminated(self._cursor.run_id, STATUS[event["status"]], milliseconds)
+
+    def _log_file(self, run_id: Any, path: Path) -> None:
+        self._client.log_artifact(run_id, str(path))
+
+
+def _metric_name(name: str) -> str:
+    """MLflow allows letters, digits, and _ - . / : and spaces."""
+    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in name)

@@ -1,0 +1,107 @@
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from genpipe.config import Config, DatasetChoice, FamilyChoice, Resources
+from genpipe.errors import DataError
+from genpipe.graph import Step
+
+
+class NumberConfig(Config):
+    value: float = Field(1.0, le=1000)
+    seconds: float = 0.0
+    then: Literal["succeed", "mistake", "bug", "die"] = "succeed"
+    source: DatasetChoice | None = None
+
+
+class SumConfig(Config):
+    weights: tuple[float, float] = (1.0, 1.0)
+
+
+class FileConfig(Config):
+    path: str
+
+
+class FamilyConfig(Config):
+    width: int = Field(8, ge=1)
+    depth: int = Field(2, ge=1)
+
+
+class Nested(Config):
+    families: list[FamilyChoice] = []
+    default_family: FamilyChoice = "toy_family"  # type: ignore[assignment]
+
+
+class ToyConfig(Config):
+    left: NumberConfig
+    right: NumberConfig
+    sum: SumConfig
+    nested: Nested
+    resources: dict[str, Resources] = {}
+
+
+def graph(config: ToyConfig, seed: int) -> list[Step]:
+    def resources(name: str) -> Resources:
+        return config.resources.get(name, Resources())
+
+    return [
+        Step(id="left", stage="toy_number", config=config.left, seed=seed, resources=resources("left")),
+        Step(id="right", stage="toy_number", config=config.right, seed=seed, resources=resources("right")),
+        Step(
+            id="sum", stage="toy_sum", config=config.sum, inputs={"left": "left", "right": "right"}, resources=resources("sum")
+        ),
+    ]
+
+
+def check(config: ToyConfig, registry: object) -> Iterator[tuple[str, str]]:
+    if config.left.value == config.right.value == 13:
+        yield "right.value", "given 13; two thirteens are one too many"
+
+
+def number(context):
+    config = context.config
+    (context.out / "started").write_text("")
+    print("this is the number stage")
+    deadline = time.monotonic() + config.seconds
+    at = 0
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        at += 1
+        context.progress(at, None, loss=1 / at)
+    match config.then:
+        case "mistake":
+            raise DataError("the number's data is not there")
+        case "bug":
+            raise ZeroDivisionError("one over none")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+    (context.out / "number.txt").write_text(repr(config.value + context.seed))
+    context.summary["metrics"] = {"value": config.value}
+
+
+def add(context):
+    left, right = (float((context.inputs[p] / "number.txt").read_text()) for p in ("left", "right"))
+    first, second = context.config.weights
+    (context.out / "number.txt").write_text(repr(first * left + second * right))
+
+
+def load_file(config: FileConfig, seed: int):
+    raise NotImplementedError
+
+
+def file_fingerprint(config: FileConfig) -> str:
+    path = Path(config.path)
+    if not path.exists():
+        raise DataError(f"there is no file {path}")
+    return str(path.stat().st_size)
+
+
+def no_model(config, spec):
+    raise NotImplementedError
+
+
