@@ -126,7 +126,7 @@ class Stage(ComponentRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline(ComponentRecord):
-    """A graph of steps. `config` has the recipe's sections; `build(config) -> list[genpipe.graph.Step]`.
+    """A graph of steps. `config` has the recipe's sections; `build(config, seed: int) -> list[genpipe.graph.Step]`.
 
     check: reference to `f(config, registry) -> Iterable[tuple[key, message]]`, mistakes that only show between sections.
     """

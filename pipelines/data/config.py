@@ -1,0 +1,29 @@
+"""Options of the stage `data`."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from genpipe.config import Config, DatasetChoice
+
+
+class DataConfig(Config):
+    """Options of the stage `data`."""
+
+    dataset: DatasetChoice = Field(description="the data set: a name, or a mapping with its name and options")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the examples held out for evaluation")
+    validation_fraction: float = Field(
+        0.0, ge=0, lt=1, description="share of the examples held out to watch training"
+    )
+    limit: int | None = Field(
+        None, ge=4, description="keep this many examples, chosen by hash; None keeps all"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> DataConfig:
+        held_out = self.test_fraction + self.validation_fraction
+        if held_out >= 1:
+            raise ValueError(
+                f"test_fraction and validation_fraction are {held_out:g} together, so none are left to train"
+            )
+        return self

@@ -1,0 +1,93 @@
+"""The evaluation's table as data: table.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genpipe.evaluation import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row. title: what it is, in words; absent: metric → why it has no number here."""
+
+    name: str
+    title: str
+    estimates: tuple[Estimate, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    def cell(self, column: str) -> Estimate | None:
+        return next((e for e in self.estimates if e.name == column), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows and what all their numbers rest on.
+
+    num: examples in every row; reference, num_reference: the split that rows are held against, and its size;
+    extractor, fingerprint, num_features: the features; notes: what holds for the whole table.
+    """
+
+    rows: tuple[Row, ...]
+    num: int
+    reference: str
+    num_reference: int
+    extractor: str
+    fingerprint: str
+    num_features: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the cells, in the order of the metrics."""
+        return list(dict.fromkeys(e.name for row in self.rows for e in row.estimates))
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+    def write(self, path: Path) -> None:
+        """As JSON. A value that is not finite becomes null: JSON has no infinity."""
+        fields = asdict(self)
+        for row in fields["rows"]:
+            row["estimates"] = [_finite(cell) for cell in row["estimates"]]
+        path.write_text(json.dumps(fields, indent=1, allow_nan=False))
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        fields = json.loads(path.read_text())
+        rows = [
+            Row(**{**row, "estimates": tuple(_estimate(cell) for cell in row["estimates"])})
+            for row in fields["rows"]
+        ]
+        return cls(**{**fields, "rows": tuple(rows), "notes": tuple(fields["notes"])})
+
+    def csv(self) -> str:
+        """One line per cell."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["row", "column", "value", "standard_error", "kind", "better", "num", "notes"])
+        for row in self.rows:
+            for e in row.estimates:
+                error = "" if e.standard_error is None else repr(e.standard_error)
+                cells = [repr(e.value), error, e.kind or "", e.better or "", e.num, "; ".join(e.notes)]
+                writer.writerow([row.name, e.name, *cells])
+        return text.getvalue()
+
+
+def _finite(cell: dict[str, Any]) -> dict[str, Any]:
+    if math.isfinite(cell["value"]):
+        return cell
+    return {**cell, "value": None, "standard_error": None, "not_finite": str(cell["value"])}
+
+
+def _estimate(cell: dict[str, Any]) -> Estimate:
+    kept = {**cell, "notes": tuple(cell["notes"])}
+    text = kept.pop("not_finite", None)
+    return Estimate(**(kept if text is None else {**kept, "value": float(text)}))

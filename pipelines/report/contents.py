@@ -1,0 +1,68 @@
+"""What the page is made of, read once from the four artifacts and their manifests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genpipe.artifacts import Manifest, read_manifest
+from genpipe.components import Family
+from genpipe.data import Split, open_split
+from genpipe.dataspec import DataSpec
+from genpipe.pipelines.evaluate.table import Table
+from genpipe.pipelines.sample.draw import Drawing
+from genpipe.registry import Registry
+
+Array = npt.NDArray[Any]
+PORTS = ("data", "model", "samples", "evaluation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """manifests: of each port; nearest: the arrays of nearest.npz; history: the logged steps of training."""
+
+    manifests: Mapping[str, Manifest]
+    family: Family
+    train: Split
+    test: Split
+    samples: Array
+    labels: Array | None
+    drawing: Drawing
+    table: Table
+    nearest: Mapping[str, Array]
+    history: list[dict[str, float]]
+
+    @property
+    def spec(self) -> DataSpec:
+        return self.train.spec
+
+    @property
+    def dataset(self) -> str:
+        return str(self.manifests["data"].config["dataset"]["name"])
+
+
+def read_contents(inputs: Mapping[str, Path], registry: Registry) -> Contents:
+    """inputs: port → folder of the artifact."""
+    manifests = {port: read_manifest(inputs[port]) for port in PORTS}
+    history = inputs["model"] / "history.jsonl"
+    labels = inputs["samples"] / "labels.npy"
+    with np.load(inputs["evaluation"] / "nearest.npz", allow_pickle=False) as arrays:
+        nearest = dict(arrays)
+    return Contents(
+        manifests=manifests,
+        family=registry.get("family", manifests["model"].config["model"]["name"]),
+        train=open_split(inputs["data"], "train"),
+        test=open_split(inputs["data"], "test"),
+        samples=np.load(inputs["samples"] / "samples.npy", allow_pickle=False),
+        labels=np.load(labels, allow_pickle=False) if labels.exists() else None,
+        drawing=Drawing.read(inputs["samples"] / "drawing.json"),
+        table=Table.read(inputs["evaluation"] / "table.json"),
+        nearest=nearest,
+        history=[json.loads(line) for line in history.read_text().splitlines()] if history.exists() else [],
+    )

@@ -1,0 +1,24 @@
+"""Options of the stage `sample`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from genpipe.config import Config
+
+
+class SampleConfig(Config):
+    """Options of the stage `sample`."""
+
+    num: int = Field(64, ge=1, description="examples to draw")
+    batch_size: int = Field(256, ge=1, description="examples drawn at once; changes speed and memory only")
+    sampler: str | None = Field(None, description="one of the family's samplers; None takes its default")
+    num_steps: int | None = Field(
+        None, ge=1, description="network evaluations along the way, for families that step"
+    )
+    eta: float | None = Field(
+        None, ge=0, le=1, description="noise put back at each step of DDIM: 0 deterministic, 1 ancestral"
+    )
+    labels: bool = Field(
+        False, description="ask a conditional family for each class in turn, instead of for any example"
+    )

@@ -1,0 +1,58 @@
+"""Mistakes of a `single` recipe that only show between its sections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from genpipe.components import Family
+from genpipe.errors import nearest
+from genpipe.pipelines.sample.config import SampleConfig
+from genpipe.pipelines.single.config import SingleConfig
+from genpipe.registry import Registry
+
+ETA_SAMPLER = "ddim"  # the one sampler that eta means something to; see genpipe.model.Sampler
+
+
+def check(config: SingleConfig, registry: Registry) -> Iterator[tuple[str, str]]:
+    """(key, message) of each mistake."""
+    dataset = registry.get("dataset", config.data.dataset.name)
+    family: Family = registry.get("family", config.model.name)
+    extractor = registry.get("feature_extractor", config.evaluate.features.name)
+    if not set(dataset.events) & set(family.events):
+        yield (
+            "model",
+            f"family '{family.name}' models {_plural(family.events)}, and data set '{dataset.name}' has "
+            f"{_plural(dataset.events)}",
+        )
+    if not set(dataset.events) & set(extractor.events):
+        yield (
+            "evaluate.features",
+            f"'{extractor.name}' takes {_plural(extractor.events)}, and data set '{dataset.name}' has "
+            f"{_plural(dataset.events)}",
+        )
+    yield from _sampling(config.sample, family)
+    for name, count in Counter(choice.name for choice in config.evaluate.metrics).items():
+        if count > 1:
+            yield "evaluate.metrics", f"metric '{name}' is given {count} times"
+
+
+def _sampling(sample: SampleConfig, family: Family) -> Iterator[tuple[str, str]]:
+    if "sample" not in family.capabilities:
+        yield "model", f"family '{family.name}' cannot sample, and the pipeline draws samples"
+        return
+    if not family.samplers:
+        for option in ("sampler", "num_steps", "eta"):
+            if getattr(sample, option) is not None:
+                yield f"sample.{option}", f"family '{family.name}' samples in one way only, without options"
+    elif sample.sampler is not None and sample.sampler not in family.samplers:
+        hint = nearest(sample.sampler, family.samplers)
+        yield "sample.sampler", f"family '{family.name}' has no sampler '{sample.sampler}'{hint}"
+    elif sample.eta is not None and (chosen := sample.sampler or family.samplers[0]) != ETA_SAMPLER:
+        yield "sample.eta", f"the sampler '{chosen}' takes no eta; it is an option of '{ETA_SAMPLER}'"
+    if sample.labels and not family.conditional:
+        yield "sample.labels", f"family '{family.name}' takes no labels"
+
+
+def _plural(events: tuple[str, ...]) -> str:
+    return " and ".join(f"{event}s" for event in events)

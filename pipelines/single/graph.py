@@ -1,0 +1,51 @@
+"""The graph of the pipeline `single`."""
+
+from __future__ import annotations
+
+from genpipe.graph import Step
+from genpipe.pipelines.single.config import SingleConfig
+from genpipe.pipelines.train.config import TrainStageConfig
+
+
+def build(config: SingleConfig, seed: int) -> list[Step]:
+    """data → train → sample → evaluate → report.
+
+    Steps share the run's seed: what they draw is told apart by stream names, and a step whose config did not
+    change keeps its key.
+    """
+    ask = config.resources
+    return [
+        Step(id="data", stage="data", config=config.data, seed=seed, resources=ask.data),
+        Step(
+            id="train",
+            stage="train",
+            config=TrainStageConfig(model=config.model, train=config.train),
+            inputs={"data": "data"},
+            seed=seed,
+            resources=ask.train,
+        ),
+        Step(
+            id="sample",
+            stage="sample",
+            config=config.sample,
+            inputs={"model": "train", "data": "data"},
+            seed=seed,
+            resources=ask.sample,
+        ),
+        Step(
+            id="evaluate",
+            stage="evaluate",
+            config=config.evaluate,
+            inputs={"data": "data", "model": "train", "samples": "sample"},
+            seed=seed,
+            resources=ask.evaluate,
+        ),
+        Step(
+            id="report",
+            stage="report",
+            config=config.report,
+            inputs={"data": "data", "model": "train", "samples": "sample", "evaluation": "evaluate"},
+            seed=seed,
+            resources=ask.report,
+        ),
+    ]

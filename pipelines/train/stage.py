@@ -1,0 +1,49 @@
+"""Writes a model artifact: what `save_model` writes, history.jsonl and curves.png."""
+
+from __future__ import annotations
+
+import json
+
+from genpipe.data import open_split
+from genpipe.persistence import save_model
+from genpipe.pictures import LIGHT, save
+from genpipe.pipelines.train.config import TrainStageConfig
+from genpipe.pipelines.train.curves import curves_figure
+from genpipe.steps import StepContext
+from genpipe.training.loop import build_model, train
+
+
+def run(context: StepContext) -> None:
+    """Builds the family's model and trains it; gives the final loss terms in the summary."""
+    config: TrainStageConfig = context.config
+    split = open_split(context.inputs["data"], "train")
+    family = context.registry.get("family", config.model.name)
+    model = build_model(family, config.model.config, split.spec, seed=context.seed)
+    result = train(
+        model,
+        split,
+        config.train,
+        seed=context.seed,
+        device=context.device,
+        scratch=context.scratch,
+        progress=context.progress,
+    )
+    save_model(model, context.out, context.registry)
+    if result.history:
+        lines = "".join(json.dumps(entry) + "\n" for entry in result.history)
+        (context.out / "history.jsonl").write_text(lines)
+    curves = curves_figure(result.history, LIGHT)
+    if curves is not None:
+        save(curves, context.out / "curves.png")
+    metrics = dict(result.numbers)
+    if result.steps:
+        metrics["steps_per_second"] = result.steps_per_second
+    context.summary.update(
+        family=family.name,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_examples=len(split),
+        steps=result.steps,
+        resumed_from=result.resumed_from,
+        training_seconds=result.seconds + result.seconds_resumed,
+        metrics=metrics,
+    )
