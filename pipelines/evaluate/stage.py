@@ -19,7 +19,7 @@ from genpipe.persistence import load_model
 from genpipe.pipelines.evaluate.baselines import copy_row, floor_row, oracle_row
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.evaluate.score import HeldOut, NamedMetric, RowData, features_of, score_row
-from genpipe.pipelines.evaluate.table import Row, Table
+from genpipe.table import Row, Table
 from genpipe.pipelines.sample.draw import Drawing, draw
 from genpipe.recipe import restore_config
 from genpipe.registry import Registry

@@ -11,7 +11,7 @@ import yaml
 
 from genpipe.artifacts import Manifest
 from genpipe.evaluation import Estimate
-from genpipe.pipelines.evaluate.table import Row, Table
+from genpipe.table import Row, Table
 from genpipe.pipelines.report import words
 from genpipe.pipelines.report.contents import PORTS, Contents
 

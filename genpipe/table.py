@@ -1,4 +1,4 @@
-"""The evaluation's table as data: table.json."""
+"""An evaluation's table: rows of estimates, as data, JSON and CSV."""
 
 from __future__ import annotations
 
