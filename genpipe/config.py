@@ -25,6 +25,9 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
+CHOICE = "x-genpipe-choice"
+
+
 @dataclass(frozen=True)
 class Kind:
     """Marks a field that names a component: `model: Annotated[Component, Kind("family")]`."""
@@ -32,7 +35,7 @@ class Kind:
     name: str
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"$ref": f"#/$defs/choice.{self.name}"}  # genpipe.schema defines it from the registry
+        return {CHOICE: self.name}  # genpipe.schema puts the registry's components in its place
 
 
 @dataclass(frozen=True)

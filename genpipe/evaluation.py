@@ -13,29 +13,11 @@ from typing import Protocol
 
 from torch import Tensor
 
-from genpipe.components import LikelihoodKind
 from genpipe.dataspec import DataSpec
 from genpipe.model import LogProb
+from genpipe.table import Estimate as Estimate
 
 State = dict[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """One cell of the table.
-
-    name: column, with its unit ("bits/dim"); value; standard_error or None where it is not known; kind for
-    likelihoods; better: "higher", "lower" or None where neither is; num: examples it was computed from;
-    notes: what a reader must know to read it right ("N is below 2D").
-    """
-
-    name: str
-    value: float
-    standard_error: float | None = None
-    kind: LikelihoodKind | None = None
-    better: str | None = None
-    num: int = 0
-    notes: tuple[str, ...] = ()
 
 
 class LogDensity(Protocol):

@@ -61,7 +61,7 @@ def modify_graph(graph: Graph) -> Graph | None:
 
 
 @hookspec
-def run_started(run: Run, graph: Graph) -> None:
+def run_started(run: Run) -> None:
     """A run has its folder and is about to execute."""
 
 

@@ -158,6 +158,7 @@ class Source:
                 # `model: vae` is short for `model: {name: vae}`, so that an option can be set inside it
                 child = {"name": child} if child else {}
                 self._set(target, part, child)
+                self._where.setdefault(path[: depth + 1], label)
             if not isinstance(child, dict | list):
                 self.problems.append(Problem(label, dotted(path), f"'{dotted(path[: depth + 1])}' has no keys inside"))
                 return
@@ -232,13 +233,16 @@ class Resolver:
         before, values, failed = len(self.problems), dict(raw), set()
         for name, field in cls.model_fields.items():
             given = values.get(name)
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            if isinstance(given, Mapping) and "name" not in given and isinstance(default, str):
+                given = {"name": default, **given}  # options alone are for the component that is the default
             if name not in values:
                 if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
                     given = {}  # a section left out is a section of defaults
                 elif field.is_required():
                     continue
                 else:
-                    given = field.get_default(call_default_factory=True)
+                    given = default
                     if not _is_raw_component(given):
                         continue  # only defaults that name components need resolving
             resolved, ok = self._field(field.annotation, field.metadata, given, (*path, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from genpipe.config import CHOICE, Config
 from genpipe.recipe import MAX_SEED
 from genpipe.registry import KINDS, Registry
 
@@ -30,8 +31,15 @@ def _pipeline(record: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0, "description": "Of every random number."},
         **schema.get("properties", {}),
     }
-    schema["required"] = ["pipeline", *schema.get("required", [])]
+    schema["required"] = ["pipeline", *(name for name in schema.get("required", ()) if _has_to_be_given(record, name))]
     return schema
+
+
+def _has_to_be_given(record: Any, section: str) -> bool:
+    """A section may be left out where everything in it has a default."""
+    config_class = record.config_class.model_fields[section].annotation
+    is_section = isinstance(config_class, type) and issubclass(config_class, Config)
+    return not is_section or any(field.is_required() for field in config_class.model_fields.values())
 
 
 def _choice(kind: str, registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -50,5 +58,18 @@ def _choice(kind: str, registry: Registry, definitions: dict[str, Any]) -> dict[
 def _lifted(config_class: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     """A config's schema, its own definitions moved to the top, where its references look for them."""
     schema: dict[str, Any] = config_class.model_json_schema(ref_template="#/$defs/{model}")
-    definitions.update(schema.pop("$defs", {}))
-    return schema
+    definitions.update({name: _referring(inner) for name, inner in schema.pop("$defs", {}).items()})
+    referring: dict[str, Any] = _referring(schema)
+    return referring
+
+
+def _referring(schema: Any) -> Any:
+    """A schema with a reference wherever a field chooses a component."""
+    if isinstance(schema, list):
+        return [_referring(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if CHOICE in schema:
+        rest = {k: v for k, v in schema.items() if k != CHOICE}
+        return {"$ref": f"#/$defs/choice.{schema[CHOICE]}", **rest}
+    return {key: _referring(value) for key, value in schema.items()}

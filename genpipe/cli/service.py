@@ -26,12 +26,12 @@ def track() -> None:
 @click.pass_obj
 def sync_command(workspace: str | None, tracking: str | None) -> None:
     """Replay the journals of runs that the tracker has not fully got."""
-    from genpipe.tracking.tracker import sync
+    from genpipe.tracking.tracker import in_a_line, sync
 
     try:
         sent = sync(Workspace.choose(workspace), tracking)
     except Exception as error:  # MLflow and its drivers raise many kinds
-        raise GenpipeError(f"the tracker does not answer: {type(error).__name__}: {error}") from error
+        raise GenpipeError(f"the tracker does not take runs: {in_a_line(error)}") from error
     for run_id in sent:
         click.echo(f"sent {run_id}")
     if not sent:

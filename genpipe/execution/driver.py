@@ -25,9 +25,7 @@ WAIT_SECONDS = 0.2
 TAIL_LINES = 20
 
 
-def execute(
-    plan: Plan, registry: Registry, workspace: Workspace, make_executor: Callable[[], Executor], *, graph: Any = None
-) -> Run:
+def execute(plan: Plan, registry: Registry, workspace: Workspace, make_executor: Callable[[], Executor]) -> Run:
     """Runs what the plan says and gives the finished run.
 
     Raises StepFailed where a step fails (steps that do not depend on it are finished first), Interrupted on
@@ -39,14 +37,16 @@ def execute(
     }
     run = Run.create(workspace, plan.recipe.name, plan.recipe.resolved, steps)
     observers = Observers(registry)
-    with _signals_raise():
+    with _signals_raise() as received:
         try:
-            observers.notify("run_started", run=run, graph=graph)
-            _take(plan, run, registry, workspace, make_executor, observers)
+            observers.notify("run_started", run=run)
+            _take(plan, run, workspace, make_executor, observers)
             _finish(run, observers, FINISHED, None)
-        except Interrupted as interrupted:
+        except KeyboardInterrupt:
+            # Ray's waits turn any interruption into a plain KeyboardInterrupt: the signal is told by the handler
+            interrupted = Interrupted(received[0] if received else signal.SIGINT)
             _finish(run, observers, KILLED, str(interrupted))
-            raise
+            raise interrupted from None
         except GenpipeError as error:
             _finish(run, observers, FAILED, str(error))
             raise
@@ -66,12 +66,7 @@ def _finish(run: Run, observers: Observers, status: str, error: str | None) -> N
 
 
 def _take(
-    plan: Plan,
-    run: Run,
-    registry: Registry,
-    workspace: Workspace,
-    make_executor: Callable[[], Executor],
-    observers: Observers,
+    plan: Plan, run: Run, workspace: Workspace, make_executor: Callable[[], Executor], observers: Observers
 ) -> None:
     for name, planned in plan.steps.items():
         if planned.hit:
@@ -191,20 +186,25 @@ def _tail(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Interrupted in the main thread, once; while the run is wound up, more are ignored."""
+def _signals_raise() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM raise Interrupted in the main thread, once; while the run is wound up, more are ignored.
+
+    Gives a list that holds the signal once it came.
+    """
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield received
         return
 
     def stop(number: int, frame: Any) -> None:
+        received.append(number)
         for each in kept:
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
     kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -42,7 +42,7 @@ def make_client(uri: str, artifacts: Path | None) -> tuple[Any, str]:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        for name in ("alembic", "mlflow"):
+        for name in ("alembic", "mlflow", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)

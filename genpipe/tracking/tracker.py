@@ -21,6 +21,7 @@ POLL_SECONDS = 0.5
 RETRY_SECONDS = 20.0
 CLOSE_SECONDS = 20.0
 STALLED_SECONDS = 5.0
+MAX_ERROR_LENGTH = 160
 
 
 class Tracker:
@@ -66,7 +67,7 @@ class Tracker:
                     return
                 self._ending.wait(POLL_SECONDS)
             except Exception as error:  # whatever a tracker, a driver or a network may raise: it must not reach the run
-                self._warn(f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else 'no text'}")
+                self._warn(in_a_line(error))
                 if self._ending.wait(RETRY_SECONDS):
                     return
 
@@ -100,6 +101,12 @@ class Tracker:
                 self.uri,
                 problem,
             )
+
+
+def in_a_line(error: BaseException) -> str:
+    """The kind of an error and the beginning of its text; network errors go on for pages."""
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text if len(text) <= MAX_ERROR_LENGTH else text[:MAX_ERROR_LENGTH] + '…'}"
 
 
 @contextmanager
