@@ -1,0 +1,108 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from genpipe.artifacts import MANIFEST, clear_staging, discard, publish, read_manifest, staging, verify
+from genpipe.errors import ArtifactError, GenpipeError
+
+
+def published(parent, content=b"content", **facts):
+    with staging(parent) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "data.bin").write_bytes(content)
+        publish(folder, parent / "key", facts)
+    return parent / "key"
+
+
+def test_a_published_folder_verifies_and_tells_its_facts(tmp_path):
+    folder = published(tmp_path, seconds=3)
+    assert verify(folder).seconds == 3
+    assert read_manifest(folder).files["inner/data.bin"]["bytes"] == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda f: (f / "inner" / "data.bin").write_bytes(b"CONTENT"), "does not match its checksum"),
+        (lambda f: (f / "inner" / "data.bin").write_bytes(b"short"), "has 5 bytes, its manifest says 7"),
+        (lambda f: (f / "inner" / "data.bin").unlink(), "is missing"),
+        (lambda f: (f / MANIFEST).unlink(), "not a whole artifact"),
+        (lambda f: (f / MANIFEST).write_text("{"), "is damaged"),
+        (lambda f: (f / MANIFEST).write_text("[]"), "is damaged"),
+    ],
+)
+def test_damage_is_found_and_named(tmp_path, damage, expected):
+    folder = published(tmp_path)
+    damage(folder)
+    with pytest.raises(ArtifactError, match=expected):
+        verify(folder)
+
+
+def test_the_first_of_two_publishers_wins_unless_its_work_is_damaged(tmp_path):
+    folder = published(tmp_path, b"first")
+    published(tmp_path, b"second")
+    assert (folder / "inner" / "data.bin").read_bytes() == b"first"
+    (folder / "inner" / "data.bin").write_bytes(b"wrong")
+    published(tmp_path, b"third")
+    assert (folder / "inner" / "data.bin").read_bytes() == b"third"
+    verify(folder)
+
+
+def test_replace_puts_new_work_in_place_of_old(tmp_path):
+    folder = published(tmp_path, b"first")
+    with staging(tmp_path) as new:
+        (new / "data.bin").write_bytes(b"second")
+        publish(new, folder, {}, replace=True)
+    assert verify(folder).files.keys() == {"data.bin"}
+
+
+def test_an_error_on_the_way_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), staging(tmp_path) as folder:
+        (folder / "half").write_text("")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GenpipeError, match="no space left on the disk of"):
+        published(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_publisher_that_is_killed_leaves_no_artifact_and_its_staging_is_cleared(tmp_path):
+    script = (
+        "import os, pathlib, signal, sys\n"
+        "from genpipe.artifacts import staging\n"
+        "with staging(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'data').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".staging-")
+    with staging(tmp_path) as ours:
+        clear_staging(tmp_path)
+        assert [p for p in tmp_path.iterdir()] == [ours]
+
+
+def test_discarding_takes_the_manifest_first(tmp_path, monkeypatch):
+    import shutil
+
+    folder = published(tmp_path)
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)  # as if killed before the rest was removed
+    discard(folder)
+    with pytest.raises(ArtifactError, match="not a whole artifact"):
+        verify(folder)
+
+
+def test_a_manifest_is_plain_json(tmp_path):
+    assert set(json.loads((published(tmp_path) / MANIFEST).read_text())) == {"facts", "files"}
