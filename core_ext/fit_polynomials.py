@@ -33,11 +33,6 @@ S2 = ((ROOT - 1) / (ROOT + 1)) ** 2
 Q = mp.pi / 4
 
 
-def remainder(function, taylor, at_zero):
-    """The part of a function beyond its first terms, by the limit where it would cancel."""
-    return lambda x: at_zero if abs(x) < mp.mpf(10) ** -18 else function(x) - taylor(x)
-
-
 TABLES = {
     # name: (the function that the polynomial stands for, interval, degrees for float and double,
     #        the whole from x and the polynomial's value, the exact whole)
@@ -46,6 +41,11 @@ TABLES = {
         (1 / ROOT - 1, ROOT - 1), (7, None),
         lambda f, p: f - f * f / 2 + f**3 * p, mp.log1p,
     ),
+    "log1p over [0, 1]": (  # log(1 + x) = x * poly(x)
+        lambda x: mp.log1p(x) / x, (mp.mpf(10) ** -9, 1), (9, None),
+        lambda x, p: x * p, mp.log1p,
+    ),
+    "1/m over [1, 2]": (lambda m: 1 / m, (1, 2), (3, None), lambda m, p: p, lambda m: 1 / m),
     "atanh": (  # log(1 + f) = 2 atanh(s), s = f / (2 + f); the polynomial is in s squared
         lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, (mp.mpf(10) ** -9, S2), (None, 6),
         lambda z, p: 1 + z * p, lambda z: mp.atanh(mp.sqrt(z)) / mp.sqrt(z),

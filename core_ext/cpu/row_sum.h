@@ -4,15 +4,32 @@
 
 namespace genpipe {
 
+// The lanes as one value, which stays in registers: 1, 2 or 4 of them, or 8, by the instruction set.
+template <class T>
+struct LaneVector;
+template <>
+struct LaneVector<float> {
+  typedef float type __attribute__((vector_size(kSumLanes * sizeof(float))));
+};
+template <>
+struct LaneVector<double> {
+  typedef double type __attribute__((vector_size(kSumLanes * sizeof(double))));
+};
+
 // The sum of a block's first `count` terms; overwrites terms up to the next multiple of kSumLanes.
 template <class T>
 GENPIPE_FN double sum_block(T* terms, int64_t count) {
+  typedef typename LaneVector<T>::type Vector;
   int64_t groups = (count + kSumLanes - 1) / kSumLanes;
   for (int64_t j = count; j < groups * kSumLanes; ++j) terms[j] = T(0);
-  T lanes[kSumLanes] = {};
+  Vector sum = {};
   for (int64_t g = 0; g < groups; ++g) {
-    for (int i = 0; i < kSumLanes; ++i) lanes[i] += terms[g * kSumLanes + i];
+    Vector next;
+    __builtin_memcpy(&next, terms + g * kSumLanes, sizeof(next));
+    sum += next;
   }
+  T lanes[kSumLanes];
+  __builtin_memcpy(lanes, &sum, sizeof(sum));
   for (int width = kSumLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }

@@ -54,21 +54,39 @@ GENPIPE_FN double log_positive(double x) {
 
 // log(1 + x) for x in [0, 1].
 GENPIPE_FN float log1p_unit(float x) {
-  bool upper = x > 0.414213562f;
-  float f = upper ? fma(x, 0.5f, -0.5f) : x;
-  return log1p_near_zero(f) + (upper ? 0.693147181f : 0.0f);
+  float p = -0.00317605701f;
+  p = fma(p, x, 0.0195425272f);
+  p = fma(p, x, -0.0563736127f);
+  p = fma(p, x, 0.105436238f);
+  p = fma(p, x, -0.152696671f);
+  p = fma(p, x, 0.196632743f);
+  p = fma(p, x, -0.249516163f);
+  p = fma(p, x, 0.333297105f);
+  p = fma(p, x, -0.499998926f);
+  p = fma(p, x, 1.0f);
+  return x * p;
 }
 
 GENPIPE_FN double log1p_unit(double x) {
   bool upper = x > 0.41421356237309503;
-  double f = upper ? fma(x, 0.5, -0.5) : x;
-  return log1p_near_zero(f) + (upper ? 0.69314718055994531 : 0.0);
+  double f = select(upper, fma(x, 0.5, -0.5), x);
+  return log1p_near_zero(f) + select(upper, 0.69314718055994531, 0.0);
 }
 
-// exp(x) over the whole range: 0 below, infinity above, NaN for NaN.
-GENPIPE_FN float exp(float x) {
-  x = x < -104.0f ? -104.0f : x;
-  x = x > 89.0f ? 89.0f : x;
+// 1 / m for m in [1, 2]: Newton's steps, as dividers are slow.
+GENPIPE_FN float reciprocal_one_to_two(float m) {
+  float r = -0.221837088f;
+  r = fma(r, m, 1.33102253f);
+  r = fma(r, m, -2.93934142f);
+  r = fma(r, m, 2.82842288f);
+  r = fma(r, fma(-m, r, 1.0f), r);
+  return fma(r, fma(-m, r, 1.0f), r);
+}
+
+GENPIPE_FN double reciprocal_one_to_two(double m) { return 1.0 / m; }
+
+// exp(x) as p * 2^i, p near 1, for x within the range that the callers clamp to.
+GENPIPE_FN float exp_parts(float x, int32_t* i) {
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
   float shifted = fma(x, 1.44269504f, magic);
   float n = shifted - magic;
@@ -79,18 +97,11 @@ GENPIPE_FN float exp(float x) {
   p = fma(p, r, 0.0416665547f);
   p = fma(p, r, 0.16666577f);
   p = fma(p, r, 0.5f);
-  p = fma(fma(p, r, 1.0f), r, 1.0f);
-  // In two factors, so that results below the normal range round once and those above it overflow.
-  int32_t i = bit_cast<int32_t>(shifted) - bit_cast<int32_t>(magic);
-  int32_t half = i >> 1;
-  float low = bit_cast<float>((half + 127) << 23);
-  float high = bit_cast<float>((i - half + 127) << 23);
-  return p * low * high;
+  *i = bit_cast<int32_t>(shifted) - bit_cast<int32_t>(magic);
+  return fma(fma(p, r, 1.0f), r, 1.0f);
 }
 
-GENPIPE_FN double exp(double x) {
-  x = x < -746.0 ? -746.0 : x;
-  x = x > 710.0 ? 710.0 : x;
+GENPIPE_FN double exp_parts(double x, int64_t* i) {
   const double magic = 6755399441055744.0;  // 1.5 * 2^52
   double shifted = fma(x, 1.4426950408889634, magic);
   double n = shifted - magic;
@@ -106,12 +117,43 @@ GENPIPE_FN double exp(double x) {
   p = fma(p, r, 0.041666666666624162);
   p = fma(p, r, 0.16666666666666667);
   p = fma(p, r, 0.5000000000000001);
-  p = fma(fma(p, r, 1.0), r, 1.0);
-  int64_t i = bit_cast<int64_t>(shifted) - bit_cast<int64_t>(magic);
-  int64_t half = (i + 2048) / 2 - 1024;  // 64-bit arithmetic shifts do not vectorise before AVX-512
-  double low = bit_cast<double>((half + 1023) << 52);
-  double high = bit_cast<double>((i - half + 1023) << 52);
-  return p * low * high;
+  *i = bit_cast<int64_t>(shifted) - bit_cast<int64_t>(magic);
+  return fma(fma(p, r, 1.0), r, 1.0);
+}
+
+// exp(x) over the whole range: 0 below, infinity above, NaN for NaN. The power of two comes in two factors, so that
+// results below the normal range round once and those above it overflow.
+GENPIPE_FN float exp(float x) {
+  x = select(x < -104.0f, -104.0f, x);
+  x = select(x > 89.0f, 89.0f, x);
+  int32_t i;
+  float p = exp_parts(x, &i);
+  int32_t half = i >> 1;
+  return p * bit_cast<float>((half + 127) << 23) * bit_cast<float>((i - half + 127) << 23);
+}
+
+GENPIPE_FN double exp(double x) {
+  x = select(x < -746.0, -746.0, x);
+  x = select(x > 710.0, 710.0, x);
+  int64_t i;
+  double p = exp_parts(x, &i);
+  int64_t half = int64_t(uint64_t(i + 2048) >> 1) - 1024;  // arithmetic 64-bit shifts do not vectorise before AVX-512
+  return p * bit_cast<double>((half + 1023) << 52) * bit_cast<double>((i - half + 1023) << 52);
+}
+
+// exp(x) for x <= 0 where anything under the smallest normal number may as well be that number.
+GENPIPE_FN float exp_decay(float x) {
+  x = select(x < -87.0f, -87.0f, x);
+  int32_t i;
+  float p = exp_parts(x, &i);
+  return p * bit_cast<float>((i + 127) << 23);
+}
+
+GENPIPE_FN double exp_decay(double x) {
+  x = select(x < -708.0, -708.0, x);
+  int64_t i;
+  double p = exp_parts(x, &i);
+  return p * bit_cast<double>((i + 1023) << 52);
 }
 
 // sin and cos of pi/4 y for y in [-1, 1].

@@ -30,7 +30,9 @@ struct MulWide {
 template <class Mul, class V>
 GENPIPE_FN void philox4x32_10(V& c0, V& c1, V& c2, V& c3, uint64_t seed) {
   uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
-#if defined(__GNUC__)
+#if defined(__CUDA_ARCH__)
+#pragma unroll
+#elif !defined(__CUDACC__)
 #pragma GCC unroll 10
 #endif
   for (int round = 0; round < 10; ++round) {

@@ -1,0 +1,64 @@
+#include "genpipe/bernoulli_nll.h"
+
+#include "row_sum.cuh"
+
+namespace genpipe {
+namespace cuda {
+namespace {
+
+template <class T>
+struct Forward {
+  typedef compute_t<T> C;
+  static constexpr bool kScratch = false;
+  BernoulliNllArgs a;
+
+  __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
+  __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
+    int64_t i = row * a.columns + column + offset;
+    return bernoulli_nll_term(load(static_cast<const T*>(a.logits) + i), load(static_cast<const T*>(a.x) + i));
+  }
+};
+
+template <class T>
+struct Backward {
+  BernoulliNllBackwardArgs a;
+
+  __device__ void operator()(int64_t i) const {
+    typedef compute_t<T> C;
+    C slope = bernoulli_nll_slope(load(static_cast<const T*>(a.logits) + i), load(static_cast<const T*>(a.x) + i));
+    store(static_cast<T*>(a.grad_logits) + i, static_cast<const C*>(a.grad)[i / a.columns] * slope);
+  }
+};
+
+template <class T>
+int forward(const BernoulliNllArgs& a, void* stream) {
+  return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
+}
+
+template <class T>
+int backward(const BernoulliNllBackwardArgs& a, void* stream) {
+  return launch_for_each(Backward<T>{a}, a.rows * a.columns, stream);
+}
+
+}  // namespace
+
+int bernoulli_nll(const BernoulliNllArgs& a, void* stream) {
+  switch (a.dtype) {
+    case DType::f32: return forward<float>(a, stream);
+    case DType::f64: return forward<double>(a, stream);
+    case DType::bf16: return forward<bfloat16>(a, stream);
+  }
+  return int(cudaErrorInvalidValue);
+}
+
+int bernoulli_nll_backward(const BernoulliNllBackwardArgs& a, void* stream) {
+  switch (a.dtype) {
+    case DType::f32: return backward<float>(a, stream);
+    case DType::f64: return backward<double>(a, stream);
+    case DType::bf16: return backward<bfloat16>(a, stream);
+  }
+  return int(cudaErrorInvalidValue);
+}
+
+}  // namespace cuda
+}  // namespace genpipe

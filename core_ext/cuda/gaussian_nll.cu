@@ -1,0 +1,68 @@
+#include "genpipe/gaussian_nll.h"
+
+#include "row_sum.cuh"
+
+namespace genpipe {
+namespace cuda {
+namespace {
+
+template <class T>
+struct Forward {
+  typedef compute_t<T> C;
+  static constexpr bool kScratch = false;
+  GaussianNllArgs a;
+
+  __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
+  __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
+    int64_t i = row * a.columns + column + offset;
+    return gaussian_nll_term(load(static_cast<const T*>(a.mean) + i), load(static_cast<const T*>(a.log_var) + i),
+                             load(static_cast<const T*>(a.x) + i));
+  }
+};
+
+template <class T>
+struct Backward {
+  GaussianNllBackwardArgs a;
+
+  __device__ void operator()(int64_t i) const {
+    typedef compute_t<T> C;
+    C m, v;
+    gaussian_nll_slopes(static_cast<const C*>(a.grad)[i / a.columns], load(static_cast<const T*>(a.mean) + i),
+                        load(static_cast<const T*>(a.log_var) + i), load(static_cast<const T*>(a.x) + i), &m, &v);
+    store(static_cast<T*>(a.grad_mean) + i, m);
+    store(static_cast<T*>(a.grad_log_var) + i, v);
+  }
+};
+
+template <class T>
+int forward(const GaussianNllArgs& a, void* stream) {
+  return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
+}
+
+template <class T>
+int backward(const GaussianNllBackwardArgs& a, void* stream) {
+  return launch_for_each(Backward<T>{a}, a.rows * a.columns, stream);
+}
+
+}  // namespace
+
+int gaussian_nll(const GaussianNllArgs& a, void* stream) {
+  switch (a.dtype) {
+    case DType::f32: return forward<float>(a, stream);
+    case DType::f64: return forward<double>(a, stream);
+    case DType::bf16: return forward<bfloat16>(a, stream);
+  }
+  return int(cudaErrorInvalidValue);
+}
+
+int gaussian_nll_backward(const GaussianNllBackwardArgs& a, void* stream) {
+  switch (a.dtype) {
+    case DType::f32: return backward<float>(a, stream);
+    case DType::f64: return backward<double>(a, stream);
+    case DType::bf16: return backward<bfloat16>(a, stream);
+  }
+  return int(cudaErrorInvalidValue);
+}
+
+}  // namespace cuda
+}  // namespace genpipe

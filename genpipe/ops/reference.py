@@ -1,0 +1,94 @@
+"""Each op again in plain PyTorch, one formula a line: what the compiled ones are tested against.
+
+Slow and exact where it matters: the random numbers are computed bit for bit from Philox4x32-10 (Salmon et al., SC
+2011) in integers, everything else in the dtype that it is given. All of it is differentiable any number of times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+
+
+def philox(seed: int, stream: int, blocks: Tensor, second_plane: bool = False) -> Tensor:
+    """The words of the given blocks, int64 (n, 4), each in [0, 2**32); blocks: int64 (n,)."""
+    high = (blocks >> 32) | (0x80000000 if second_plane else 0)
+    counter = [blocks & _WORD, high, torch.full_like(blocks, stream & _WORD), torch.full_like(blocks, stream >> 32)]
+    k0, k1 = seed & _WORD, (seed >> 32) & _WORD
+    for _ in range(10):
+        hi0, lo0 = _product(0xD2511F53, counter[0])
+        hi1, lo1 = _product(0xCD9E8D57, counter[2])
+        counter = [hi1 ^ counter[1] ^ k0, lo1, hi0 ^ counter[3] ^ k1, lo0]
+        k0, k1 = (k0 + 0x9E3779B9) & _WORD, (k1 + 0xBB67AE85) & _WORD
+    return torch.stack(counter, dim=1)
+
+
+def _product(a: int, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The upper and lower 32 bits of a 64-bit product, without leaving signed 64-bit integers."""
+    low = (a & 0xFFFF) * b
+    middle = (a >> 16) * b + (low >> 16)
+    return (middle >> 16) & _WORD, ((middle & 0xFFFF) << 16) | (low & 0xFFFF)
+
+
+def words(key: Tensor, shape: Sequence[int], first_index: int = 0, second_plane: bool = False) -> Tensor:
+    """The random word of each element, int64 of the given shape."""
+    num, columns = shape[0], math.prod(shape[1:])
+    per_row = -(-columns // 4)
+    blocks = torch.arange(num * per_row) + first_index * per_row
+    seed, stream = key.tolist()
+    rows = philox(seed, stream, blocks, second_plane).reshape(num, 4 * per_row)
+    return rows[:, :columns].reshape(tuple(shape))
+
+
+def uniform(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
+    """ops.uniform in float64: the leading 53 of an element's 64 bits."""
+    high, low = words(key, shape, first_index), words(key, shape, first_index, second_plane=True)
+    return ((high << 21) | (low >> 11)).double() * 2.0**-53
+
+
+def randint(key: Tensor, high: int, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
+    """ops.randint, in Python's integers."""
+    first, second = words(key, shape, first_index), words(key, shape, first_index, second_plane=True)
+    values = [(((a << 32) | b) * high) >> 64 for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)]
+    return torch.tensor(values, dtype=torch.int64).reshape(tuple(shape))
+
+
+def normal(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
+    """ops.normal in float64, by Box and Muller: words 0 and 1 of a block give elements 0 and 1, 2 and 3 the others."""
+    num, columns = shape[0], math.prod(shape[1:])
+    padded = (num, -(-columns // 4) * 2, 2)
+    high, low = words(key, padded, first_index), words(key, padded, first_index, second_plane=True)
+    radius_bits, angle_bits = ((high << 20) | (low >> 12))[..., 0], ((high << 20) | (low >> 12))[..., 1]
+    radius = (-2 * ((radius_bits.double() + 0.5) * 2.0**-52).log()).sqrt()
+    angle = 2 * math.pi * (angle_bits.double() * 2.0**-52)
+    z = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
+    return z.reshape(num, -1)[:, :columns].reshape(tuple(shape))
+
+
+def q_sample(x0: Tensor, t: Tensor, alpha_bar: Tensor, noise: Tensor) -> Tensor:
+    """√ᾱ_t x₀ + √(1−ᾱ_t) ε."""
+    level = alpha_bar.double()[t].reshape(-1, *[1] * (x0.dim() - 1))
+    return level.sqrt().to(x0.dtype) * x0 + (1 - level).sqrt().to(x0.dtype) * noise
+
+
+def gaussian_reparam(mean: Tensor, log_var: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """μ + e^(lv/2) ε and ½ Σ(μ² + e^lv − 1 − lv)."""
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
+    return mean + (0.5 * log_var).exp() * noise, kl.flatten(1).sum(1)
+
+
+def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
+    """Σ(softplus(logit) − x·logit)."""
+    softplus = logits.clamp(min=0) + (-logits.abs()).exp().log1p()
+    return (softplus - x * logits).flatten(1).sum(1)
+
+
+def gaussian_nll(mean: Tensor, log_var: Tensor, x: Tensor) -> Tensor:
+    """½ Σ((x−μ)² e^−lv + lv + log 2π)."""
+    terms = (x - mean).square() * (-log_var).exp() + log_var + math.log(2 * math.pi)
+    return 0.5 * terms.flatten(1).sum(1)
