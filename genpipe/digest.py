@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genpipe.artifacts import write_atomically
+from genpipe.errors import GenpipeError
 
 KEY_LENGTH = 20
 
@@ -124,9 +125,11 @@ def _imports(body: Iterable[ast.AST], package: str) -> Iterator[str]:
 
 
 def _compiled_digest() -> str:
-    from genpipe._build import source_digest
-
-    return source_digest()
+    """Digest of the sources that the compiled core was built from; the build leaves it beside the library."""
+    path = Path(__file__).with_name("_build.json")
+    if not path.is_file():
+        raise GenpipeError(f"the compiled core is missing ({path} is not there): install genpipe again")
+    return str(json.loads(path.read_text())["source_digest"])
 
 
 def step_key(parts: Mapping[str, Any]) -> str:
