@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from genpipe.components import Family, LikelihoodKind
 from genpipe.dataspec import DataSpec
-from genpipe.errors import CapabilityError, UsageError, nearest
+from genpipe.errors import CapabilityError, PluginError, UsageError, nearest
 from genpipe.noise import Noise
 from genpipe.units import Units
 
@@ -119,6 +119,9 @@ class Model(nn.Module):
     def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
         """One optimisation step; gives the loss terms. Families with one optimiser inherit this."""
         terms = self.loss(batch.z, batch.y, batch.noise)
+        if not isinstance(terms, Mapping) or "loss" not in terms:
+            given = sorted(terms) if isinstance(terms, Mapping) else f"of type {type(terms).__name__}"
+            raise PluginError(f"family '{self.family.name}' gave loss terms {given}, expected a mapping with 'loss'")
         optimizers.minimize(terms["loss"])
         return terms
 

@@ -29,6 +29,8 @@ class Units:
 
     def __init__(self, spec: DataSpec) -> None:
         self.spec = spec
+        shift: Tensor | float
+        scale: Tensor | float
         if spec.levels is not None:
             shift, scale = -spec.levels / 2, spec.levels / 2
             self.log_det = -spec.num_dimensions * math.log(scale)
@@ -37,8 +39,13 @@ class Units:
             self.log_det = -spec.num_dimensions * math.log(scale)
         elif spec.mean is not None and spec.std is not None:
             shift = -torch.tensor(spec.mean, dtype=torch.float64).reshape(spec.shape)
-            scale = torch.tensor(spec.std, dtype=torch.float64).reshape(spec.shape)
-            self.log_det = -float(scale.log().sum())
+            if min(spec.std) <= 0:
+                column = spec.std.index(min(spec.std))
+                raise DataError(
+                    f"data set '{spec.name}': column {column} is constant, so that it has no density; drop it"
+                )
+            std = torch.tensor(spec.std, dtype=torch.float64).reshape(spec.shape)
+            scale, self.log_det = std, -float(std.log().sum())
         else:
             raise DataError(f"data set '{spec.name}' has neither levels, nor low and high, nor mean and std")
         self._shift = torch.as_tensor(shift, dtype=torch.float32)

@@ -115,7 +115,7 @@ class _Loop:
         self.model, self.feed, self.config, self.seed = model, feed, config, seed
         self.scratch, self.progress = scratch, progress
         self.optimizers = LoopOptimizers(model, config)
-        self.parameters = list(model.parameters())
+        self.parameters: list[Tensor] = list(model.parameters())
         averaging = config.ema_decay > 0
         self.ema = [p.detach().clone() for p in self.parameters] if averaging else []
         self.history: list[dict[str, float]] = []

@@ -17,7 +17,7 @@ class DiffusionConfig(Config):
         "squaredcos_cap_v2", description="noise schedule"
     )
     prediction_type: Literal["epsilon", "v_prediction"] = Field(
-        "epsilon", description="what the network predicts: the noise, or v (Salimans & Ho, 2022)"
+        "v_prediction", description="what the network predicts: the noise, or v (Salimans & Ho, 2022)"
     )
     bound_share: float = Field(
         0.5,

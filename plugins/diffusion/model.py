@@ -25,7 +25,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 class Diffusion(Model):
     """q(x_t | z) = N(√ᾱ_t z, (1 − ᾱ_t) I) for t = 0 … T−1, and a network that predicts its noise or v.
 
-    Buffers, from the configuration: alpha_bar (T,) float32; log_snr (T,) float32, λ_t; cumulative_weights (T,)
+    Buffers, from the configuration: alpha_bar (T,) float64; log_snr (T,) float32, λ_t; cumulative_weights (T,)
     float64, the share of the fall of λ up to each t, from which t is drawn as the bound weighs it.
     """
 
@@ -55,9 +55,9 @@ class Diffusion(Model):
             )
         self.schedule = NoiseSchedule.named(config.schedule, config.num_timesteps)
         log_snr = self.schedule.log_snr
-        # E over t > 0 of ½ (λ_{t−1} − λ_t)-weighted terms is the bound's integral over λ (Kingma et al., 2021, eq. 18).
+        # The bound is an integral over λ (Kingma et al., 2021, eq. 18): each t > 0 weighs what λ falls by there.
         weights = torch.cat([torch.zeros(1, dtype=torch.float64), log_snr[:-1] - log_snr[1:]])
-        self.register_buffer("alpha_bar", self.schedule.alpha_bar.float(), persistent=False)
+        self.register_buffer("alpha_bar", self.schedule.alpha_bar, persistent=False)
         self.register_buffer("log_snr", log_snr.float(), persistent=False)
         self.register_buffer("cumulative_weights", (weights / weights.sum()).cumsum(0), persistent=False)
         self.bounded = spec.levels is not None or spec.low is not None
@@ -91,23 +91,24 @@ class Diffusion(Model):
             errors = (output - e).square().flatten(1).mean(1)
             loss = errors.mean()
         else:
-            signal = self.alpha_bar[t]
-            wide = signal.reshape(-1, *[1] * (z.ndim - 1))
-            errors = (output - (wide.sqrt() * e - (1 - wide).sqrt() * z)).square().flatten(1).mean(1)
+            signal, sigma = self._scales(t, z)
+            errors = (output - (signal * e - sigma * z)).square().flatten(1).mean(1)
             # ‖ε − ε̂‖² = ᾱ_t ‖v − v̂‖², which is what the bound weighs.
-            loss = (errors * torch.where(for_bound, signal, 1.0)).mean()
+            loss = (errors * torch.where(for_bound, signal.flatten().square(), 1.0)).mean()
         return {"loss": loss}
+
+    def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1 − ᾱ_t), float32 (B, 1, …), computed in float64: 1 − ᾱ_0 is about 1e-5."""
+        alpha_bar = self.alpha_bar[t].reshape(-1, *[1] * (like.ndim - 1))
+        return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
 
     # -- denoising ------------------------------------------------------------------------------------------
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """x̂₀ (B, *event) for x_t and t (B,) int64; clipped to the data's range where it has one."""
-        a = self.alpha_bar[t].reshape(-1, *[1] * (x.ndim - 1))
+        signal, sigma = self._scales(t, x)
         output = self.network(x, self.log_snr[t]).float()
-        if self.config.prediction_type == "epsilon":
-            x0 = (x - (1 - a).sqrt() * output) / a.sqrt()
-        else:
-            x0 = a.sqrt() * x - (1 - a).sqrt() * output
+        x0 = (x - sigma * output) / signal if self.config.prediction_type == "epsilon" else signal * x - sigma * output
         return x0.clamp(-1, 1) if self.config.clip and self.bounded else x0
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:

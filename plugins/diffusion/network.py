@@ -94,28 +94,25 @@ class UNet(nn.Module):
         self.level = NoiseLevelEmbedding(width)
         num_in = shape[0] * (3 if levels is not None else 1)
         widths = [channels * m for m in multipliers]
-        self.stem = nn.Conv2d(num_in, widths[0], 3, padding=1)
-        self.down, self.shrink, skips, at = nn.ModuleList(), nn.ModuleList(), [], widths[0]
+        at, skips = widths[0], []
+        self.stem = nn.Conv2d(num_in, at, 3, padding=1)
+        self.num_blocks, self.down, self.shrink, self.up = num_blocks, nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for i, w in enumerate(widths):
-            blocks = nn.ModuleList()
+            if i > 0:
+                self.shrink.append(nn.Conv2d(at, at, 3, stride=2, padding=1))
             for _ in range(num_blocks):
-                blocks.append(ResidualBlock(at, w, width, dropout))
+                self.down.append(ResidualBlock(at, w, width, dropout))
                 at = w
                 skips.append(at)
-            self.down.append(blocks)
-            if i + 1 < len(widths):
-                self.shrink.append(nn.Conv2d(at, at, 3, stride=2, padding=1))
         self.middle = ResidualBlock(at, at, width, dropout)
         self.attention = SelfAttention(at) if attention else nn.Identity()
-        self.up = nn.ModuleList()
         for w in reversed(widths):
-            blocks = nn.ModuleList()
             for _ in range(num_blocks):
-                blocks.append(ResidualBlock(at + skips.pop(), w, width, dropout))
+                self.up.append(ResidualBlock(at + skips.pop(), w, width, dropout))
                 at = w
-            self.up.append(blocks)
         self.norm, self.head = nn.GroupNorm(4, at), nn.Conv2d(at, shape[0], 3, padding=1)
         nn.init.zeros_(self.head.weight)
+        self.to(memory_format=torch.channels_last)  # the layout that convolutions run in without reordering
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
         level = F.silu(self.level(log_snr))
@@ -124,38 +121,44 @@ class UNet(nn.Module):
             angle = (z + 1) * (math.pi * self.levels)  # one turn per bin: a bin is 2 / levels wide
             h = torch.cat([z, angle.sin(), angle.cos()], dim=1)
         h, skips = self.stem(h), []
-        for i, blocks in enumerate(self.down):
-            if i > 0:
-                h = self.shrink[i - 1](h)
-            for block in blocks:
-                h = block(h, level)
-                skips.append(h)
+        for i, block in enumerate(self.down):
+            if i > 0 and i % self.num_blocks == 0:
+                h = self.shrink[i // self.num_blocks - 1](h)
+            h = block(h, level)
+            skips.append(h)
         h = self.attention(self.middle(h, level))
-        for blocks in self.up:
-            for block in blocks:
-                skip = skips.pop()
-                if h.shape[2:] != skip.shape[2:]:
-                    h = F.interpolate(h, size=skip.shape[2:], mode="nearest")
-                h = block(torch.cat([h, skip], dim=1), level)
+        for block in self.up:
+            skip = skips.pop()
+            if h.shape[2:] != skip.shape[2:]:
+                h = F.interpolate(h, size=skip.shape[2:], mode="nearest")
+            h = block(torch.cat([h, skip], dim=1), level)
         return self.head(F.silu(self.norm(h)))
 
 
+class ResidualLayer(nn.Module):
+    """LayerNorm and two linear maps around SiLU, the noise level added in between; (B, hidden) → (B, hidden)."""
+
+    def __init__(self, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm, self.dropout = nn.LayerNorm(hidden), nn.Dropout(dropout)
+        self.first, self.second = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        return x + self.second(self.dropout(F.silu(self.first(self.norm(x)) + level)))
+
+
 class ResidualMLP(nn.Module):
-    """Residual layers of two linear maps each, the noise level added inside, for vectors (B, D)."""
+    """num_blocks + 1 residual layers between two linear maps, for vectors (B, D)."""
 
     def __init__(self, num_dimensions: int, *, hidden: int, num_blocks: int, dropout: float) -> None:
         super().__init__()
         self.level = NoiseLevelEmbedding(hidden)
         self.stem, self.head = nn.Linear(num_dimensions, hidden), nn.Linear(hidden, num_dimensions)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)])
-            for _ in range(num_blocks + 1)
-        )
-        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(ResidualLayer(hidden, dropout) for _ in range(num_blocks + 1))
         nn.init.zeros_(self.head.weight)
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
         level, h = self.level(log_snr), self.stem(z)
-        for norm, first, second in self.blocks:
-            h = h + second(self.dropout(F.silu(first(norm(h)) + level)))
+        for layer in self.layers:
+            h = layer(h, level)
         return self.head(F.silu(h))

@@ -1,0 +1,295 @@
+"""What every registered family keeps, ours and a stranger's alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from genpipe.components import Family
+from genpipe.data import Split
+from genpipe.dataspec import DataSpec
+from genpipe.errors import ArtifactError, CapabilityError, DataError, UsageError
+from genpipe.model import Model
+from genpipe.noise import Noise
+from genpipe.persistence import load_model, save_model
+from genpipe.registry import registry
+from genpipe.steps import ProgressFile
+from genpipe.training.config import TrainConfig
+from genpipe.training.loop import TrainResult, build_model, train
+
+FAMILIES = [provided.record for provided in registry().all("family")]
+NUM_EXAMPLES = 96
+
+
+def images() -> Split:
+    """Blobs of 17 levels at random places of a 9 × 7 image: no power of two, not square, nothing constant."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:9, :7]
+    centres = rng.uniform([2, 2], [6, 5], (NUM_EXAMPLES, 2))
+    distance = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    x = np.clip(16 * np.exp(-distance / 4) + rng.uniform(0, 1, distance.shape), 0, 16).astype(np.uint8)
+    spec = DataSpec(name="blobs", event="image", shape=(1, 9, 7), levels=17, num_classes=2)
+    return Split(spec, "train", x[:, None], (centres[:, 0] > 4).astype(np.int64))
+
+
+def vectors() -> Split:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(NUM_EXAMPLES, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 3]]) + 5).astype(np.float32)
+    mean, std = tuple(x.mean(0).astype(float).tolist()), tuple(x.std(0).astype(float).tolist())
+    spec = DataSpec(name="rows", event="vector", shape=(3,), num_classes=2, mean=mean, std=std)
+    return Split(spec, "train", x, (x[:, 0] > 5).astype(np.int64))
+
+
+def sequences() -> Split:
+    x = np.random.default_rng(0).integers(0, 4, (NUM_EXAMPLES, 6)).astype(np.uint8)
+    spec = DataSpec(name="words", event="sequence", shape=(6,), levels=4, num_classes=2)
+    return Split(spec, "train", x, (x[:, 0] > 1).astype(np.int64))
+
+
+SPLITS = {"image": images(), "vector": vectors(), "sequence": sequences()}
+CASES = [pytest.param(f, e, id=f"{f.name}-{e}") for f in FAMILIES for e in f.events]
+
+_trained: dict[tuple[str, str], tuple[Model, TrainResult]] = {}
+
+
+def trained(family: Family, event: str, tmp: Path) -> tuple[Model, TrainResult]:
+    """A model after a few steps on the tiny split, made once per module."""
+    key = (family.name, event)
+    if key not in _trained:
+        split = SPLITS[event]
+        model = build_model(family, family.config_class(), split.spec, seed=0)
+        config = TrainConfig(steps=8, batch_size=16, warmup_steps=0, log_every=4, ema_decay=0)
+        result = train(
+            model, split, config, seed=0, device="cpu", scratch=tmp / "scratch", progress=ProgressFile(None)
+        )
+        _trained[key] = (model, result)
+    return _trained[key]
+
+
+def labels(model: Model, num: int) -> torch.Tensor | None:
+    return torch.arange(num) % 2 if model.family.conditional else None
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_registering_a_family_imports_no_torch(family: Family) -> None:
+    module = registry().find("family", family.name).source.module
+    code = f"import sys, {module}; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_every_option_is_described_and_a_wrong_name_is_refused(family: Family) -> None:
+    config_class = family.config_class
+    schema = config_class.model_json_schema()
+    for name, field in schema["properties"].items():
+        assert field.get("description"), f"{family.name}.{name} has no description"
+        assert "\n" not in field["description"]
+    config = config_class()
+    assert config_class(**json.loads(json.dumps(config.model_dump(mode="json")))) == config
+    with pytest.raises(ValidationError):
+        config_class(no_such_option=1)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_training_leaves_finite_numbers_and_an_eval_model(family: Family, event: str, tmp_path: Path) -> None:
+    model, result = trained(family, event, tmp_path)
+    assert not model.training
+    assert result.numbers
+    assert all(np.isfinite(value) for value in result.numbers.values())
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_samples_are_in_the_datas_own_units(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    x = model.sample(5, labels(model, 5), seed=1)
+    assert x.shape == (5, *model.spec.shape)
+    assert x.dtype == getattr(torch, model.spec.dtype)
+    model.units.check(x)
+    assert model.sample(0, labels(model, 0)).shape == (0, *model.spec.shape)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_sample_i_is_the_same_in_any_batch(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    y = labels(model, 7)
+    for sampler in family.samplers or (None,):
+        whole = model.sample(7, y, seed=3, sampler=sampler).double()
+        parts = [
+            model.sample(n, None if y is None else y[i : i + n], seed=3, first_index=i, sampler=sampler).double()
+            for i, n in ((0, 2), (2, 1), (3, 4))
+        ]
+        difference = (whole - torch.cat(parts)).abs()
+        if model.spec.levels is None:
+            assert difference.max() < 1e-3 * (1 + whole.abs().max())
+        else:
+            # A value that lies on a bin's edge may fall to either side of it.
+            assert (difference > 0).double().mean() < 0.01
+        assert not torch.equal(whole, model.sample(7, y, seed=4, sampler=sampler).double())
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_log_prob_has_its_kind_and_no_memory_of_the_batch(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    x, y = torch.from_numpy(SPLITS[event].x[:6]), labels(model, 6)
+    if "log_prob" not in family.capabilities:
+        with pytest.raises(CapabilityError, match=family.name):
+            model.log_prob(x)
+        return
+    whole = model.log_prob(x, y, seed=2)
+    assert whole.kind == family.likelihood
+    assert whole.nats.shape == (6,)
+    assert whole.nats.isfinite().all()
+    if whole.standard_error is not None:
+        assert whole.standard_error.shape == (6,)
+        assert (whole.standard_error >= 0).all()
+    tail = model.log_prob(x[2:], None if y is None else y[2:], seed=2, first_index=2)
+    torch.testing.assert_close(tail.nats.double(), whole.nats[2:].double(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_codes_go_there_and_back(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    x, y = torch.from_numpy(SPLITS[event].x[:4]), labels(model, 4)
+    if "encode" not in family.capabilities:
+        with pytest.raises(CapabilityError, match="has no encode"):
+            model.encode(x)
+        return
+    code = model.encode(x, y)
+    assert len(code) == 4
+    assert code.isfinite().all()
+    if "decode" in family.capabilities:
+        decoded = model.decode(code, y)
+        assert decoded.shape == x.shape
+        model.units.check(decoded)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_every_parameter_gets_a_finite_gradient(family: Family, event: str) -> None:
+    split = SPLITS[event]
+    model = build_model(family, family.config_class(), split.spec, seed=0)
+    if family.training != "gradient" or type(model).loss is Model.loss:
+        pytest.skip("no loss to differentiate: a closed form, or a train_step of its own")
+    noise = Noise(0, "train")
+    z = model.units.to_network(torch.from_numpy(split.x[:8]), noise)
+    model.loss(z, labels(model, 8), noise)["loss"].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_the_loss_is_the_mean_over_any_cut_of_the_batch(family: Family, event: str) -> None:
+    split = SPLITS[event]
+    model = build_model(family, family.config_class(), split.spec, seed=0).eval()
+    if family.training != "gradient" or type(model).loss is Model.loss:
+        pytest.skip("no loss of one batch: a closed form, or a train_step of its own")
+    whole_noise = Noise(0, "train", 160)
+    z, y = model.units.to_network(torch.from_numpy(split.x[:8]), whole_noise), labels(model, 8)
+    with torch.no_grad():
+        whole = model.loss(z, y, whole_noise)["loss"]
+        halves = [
+            model.loss(z[i : i + 4], None if y is None else y[i : i + 4], whole_noise.at(160 + i))["loss"]
+            for i in (0, 4)
+        ]
+    torch.testing.assert_close(torch.stack(halves).mean(), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_the_same_seed_builds_the_same_model_and_moves_no_global_state(family: Family, event: str) -> None:
+    spec = SPLITS[event].spec
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    first = build_model(family, family.config_class(), spec, seed=5).state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    second = build_model(family, family.config_class(), spec, seed=5).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_a_saved_model_answers_bitwise_as_before(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    save_model(model, tmp_path)
+    torch.manual_seed(9)
+    loaded = load_model(tmp_path, registry())
+    assert not loaded.training
+    y = labels(model, 4)
+    assert torch.equal(model.sample(4, y, seed=1), loaded.sample(4, y, seed=1))
+    if "log_prob" in family.capabilities:
+        x = torch.from_numpy(SPLITS[event].x[:4])
+        assert torch.equal(model.log_prob(x, y).nats, loaded.log_prob(x, y).nats)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_training_fits_a_tiny_set_better_than_the_start(family: Family, event: str, tmp_path: Path) -> None:
+    """Eight examples: their log-probability must rise; where there is none, the last losses must be finite."""
+    split = SPLITS[event]
+    few = Split(split.spec, "train", split.x[:8], split.y[:8])
+    options = {"num_components": 2} if "num_components" in family.config_class.model_fields else {}
+    model = build_model(family, family.config_class(**options), split.spec, seed=0).eval()
+    x, y = torch.from_numpy(few.x), labels(model, 8)
+    scored = "log_prob" in family.capabilities
+    before = model.log_prob(x, y).nats.mean() if scored else None
+    config = TrainConfig(steps=60, batch_size=8, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
+    result = train(model, few, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
+    if before is not None:
+        assert model.log_prob(x, y).nats.mean() > before + 0.5
+    assert all(np.isfinite(v) for v in result.numbers.values())
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_what_is_not_the_datas_is_refused(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    good = torch.from_numpy(SPLITS[event].x[:2])
+    ask = model.log_prob if "log_prob" in family.capabilities else getattr(model, "encode", None)
+    if ask is None or not {"log_prob", "encode"} & family.capabilities:
+        pytest.skip("takes no data")
+    with pytest.raises(DataError, match="shape"):
+        ask(good.flatten())
+    bad = good.float()
+    bad.view(-1)[0] = float("nan")
+    with pytest.raises(DataError, match="not finite"):
+        ask(bad)
+    if model.spec.levels is not None:
+        with pytest.raises(DataError, match="whole numbers"):
+            ask(good.float() + model.spec.levels)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_unknown_samplers_labels_and_events_are_named(family: Family, tmp_path: Path) -> None:
+    event = family.events[0]
+    model, _ = trained(family, event, tmp_path)
+    with pytest.raises(UsageError, match="no sampler 'no_such_sampler'"):
+        model.sample(1, sampler="no_such_sampler")
+    with pytest.raises(UsageError, match="no option"):
+        model.sample(1, sampler={"no_such_option": 1})
+    with pytest.raises(UsageError, match="-1"):
+        model.sample(-1)
+    if not family.conditional:
+        with pytest.raises(CapabilityError, match="takes no labels"):
+            model.sample(1, 0)
+    for other in set(SPLITS) - set(family.events):
+        with pytest.raises(UsageError, match=f"not the {other}s"):
+            family.builder(family.config_class(), SPLITS[other].spec)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_weights_of_another_config_are_refused_by_name(family: Family, tmp_path: Path) -> None:
+    event = family.events[0]
+    model, _ = trained(family, event, tmp_path)
+    save_model(model, tmp_path)
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tmp_path / "weights.safetensors")
+    name = next(iter(model.state_dict()))
+    save_file({k: v for k, v in weights.items() if k != name}, tmp_path / "weights.safetensors")
+    with pytest.raises(ArtifactError, match=f"'{name}' is missing"):
+        load_model(tmp_path, registry())
