@@ -21,7 +21,7 @@ struct BernoulliNllBackwardArgs {
 
 template <class T>
 GENPIPE_FN T bernoulli_nll_term(T logit, T x) {
-  T positive = T(0.5) * (logit + abs(logit));
+  T positive = select(logit > T(0), logit, T(0));
   return fma(-x, logit, positive) + log1p_unit(exp_decay(-abs(logit)));
 }
 

@@ -1,0 +1,153 @@
+"""Derivatives, and how the ops stand in torch: opcheck, compile, export, vmap, autocast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genpipe import ops
+from genpipe.ops import reference
+
+from tests.ops.cases import randn
+
+KEY = ops.key(3, "autograd")
+TABLE = torch.linspace(0.99, 0.05, 6, dtype=torch.float64)
+T = torch.tensor([0, 5, 2])
+
+
+def leaves(num, dtype=torch.float64, shape=(3, 5)):
+    return [randn(*shape, dtype=dtype, seed=i).requires_grad_() for i in range(num)]
+
+
+def test_gradients_are_those_of_finite_differences():
+    mean, log_var, x = leaves(3)
+    assert torch.autograd.gradcheck(lambda m, v: ops.gaussian_reparam(m, v, KEY, 2), (mean, log_var))
+    assert torch.autograd.gradcheck(ops.gaussian_nll, (mean, log_var, x))
+    assert torch.autograd.gradcheck(ops.bernoulli_nll, (mean, x))
+    assert torch.autograd.gradcheck(lambda a, e: ops.q_sample(a, T, TABLE, noise=e), (mean, x))
+    assert torch.autograd.gradcheck(lambda a: ops.q_sample(a, T, TABLE, key=KEY), (mean,))
+    assert torch.autograd.gradcheck(lambda a: ops.q_sample_with_noise(a, T, TABLE, KEY)[0], (mean,))
+
+
+def test_the_forward_process_is_twice_differentiable():
+    mean, x = leaves(2)
+    assert torch.autograd.gradgradcheck(lambda a, e: ops.q_sample(a, T, TABLE, noise=e), (mean, x))
+
+
+def test_only_one_of_the_outputs_needs_a_gradient():
+    mean, log_var = leaves(2)
+    z, kl = ops.gaussian_reparam(mean, log_var, KEY)
+    e = ops.normal(KEY, mean.shape, dtype=torch.float64)
+    (only_kl,) = torch.autograd.grad(kl.sum(), log_var, retain_graph=True)
+    torch.testing.assert_close(only_kl, 0.5 * (log_var.exp() - 1))
+    (only_z,) = torch.autograd.grad(z.sum(), log_var)
+    torch.testing.assert_close(only_z, 0.5 * (0.5 * log_var).exp() * e)
+
+
+def test_the_noise_that_is_handed_out_is_a_constant():
+    (x0,) = leaves(1)
+    x_t, e = ops.q_sample_with_noise(x0, T, TABLE, KEY)
+    (grad,) = torch.autograd.grad((x_t - e).square().sum(), x0)
+    torch.testing.assert_close(grad, (2 * (x_t - e) * TABLE[T].sqrt()[:, None]).detach())
+
+
+def sample_arguments():
+    single = [tensor.detach().float() for tensor in leaves(3)]
+    a, b, c = (tensor.requires_grad_() for tensor in single)
+    rows = torch.ones(3)
+    frozen = a.detach()
+    cpu = torch.device("cpu")
+    return {
+        "normal": (KEY, [3, 5], 1, torch.float32, cpu),
+        "uniform": (KEY, [3, 5], 1, torch.float64, cpu),
+        "randint": (KEY, 9, [3, 5], 1, cpu),
+        "q_sample": (a, T, TABLE, None, KEY, 1),
+        "q_sample_with_noise": (a, T, TABLE, KEY, 1),
+        "q_sample_out": (frozen, T, TABLE, None, KEY, 1, torch.empty(3, 5)),
+        "gaussian_reparam": (a, b, KEY, 1),
+        "gaussian_reparam_backward": (frozen, rows, frozen, frozen, KEY, 1),
+        "gaussian_nll": (a, b, c),
+        "gaussian_nll_backward": (rows, frozen, frozen, frozen),
+        "bernoulli_nll": (a, b),
+        "bernoulli_nll_backward": (rows, frozen, frozen),
+    }
+
+
+@pytest.mark.parametrize("op", sample_arguments())
+def test_opcheck_has_no_complaint(op):
+    torch.library.opcheck(getattr(torch.ops.genpipe, op).default, sample_arguments()[op])
+
+
+def test_every_op_is_opchecked():
+    registered = {name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "genpipe::" in name}
+    assert registered == set(sample_arguments())
+
+
+def elbo(mean, log_var, x, t, first_index):
+    x_t = ops.q_sample(x, t, TABLE, key=KEY, first_index=first_index)
+    z, kl = ops.gaussian_reparam(mean, log_var, KEY, first_index)
+    e = ops.normal(KEY, mean.shape, first_index=first_index)
+    return (kl + ops.bernoulli_nll(z * 2, x_t.sigmoid()) + ops.gaussian_nll(z, log_var, x_t + e)).mean()
+
+
+def test_compiled_as_one_graph_with_its_backward_pass():
+    compiled = torch.compile(elbo, fullgraph=True, backend="aot_eager", dynamic=True)
+    for rows, first_index in ((3, 0), (4, 10)):
+        inputs = [randn(rows, 5, seed=i).requires_grad_() for i in range(3)]
+        t = torch.arange(rows)
+        expected = torch.autograd.grad(elbo(*inputs, t, first_index), inputs)
+        actual = torch.autograd.grad(compiled(*inputs, t, first_index), inputs)
+        for a, b in zip(actual, expected, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+def test_compiled_by_inductor_with_its_backward_pass():
+    inputs = [randn(3, 5, seed=i).requires_grad_() for i in range(3)]
+    compiled = torch.compile(elbo, fullgraph=True)
+    expected = torch.autograd.grad(elbo(*inputs, T, 0), inputs)
+    for a, b in zip(torch.autograd.grad(compiled(*inputs, T, 0), inputs), expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_exported_and_run():
+    class Elbo(torch.nn.Module):
+        def forward(self, mean, log_var, x):
+            return elbo(mean, log_var, x, T, 0)
+
+    inputs = tuple(randn(3, 5, seed=i) for i in range(3))
+    program = torch.export.export(Elbo(), inputs)
+    torch.testing.assert_close(program.module()(*inputs), Elbo()(*inputs))
+
+
+def test_vmap_is_a_loop():
+    mean, log_var, x = (randn(4, 3, 5, seed=i) for i in range(3))
+    t = torch.tensor([[0, 1, 2], [3, 4, 5], [5, 4, 3], [2, 1, 0]])
+
+    def loop(f, *batches):
+        return torch.stack([f(*slices) for slices in zip(*batches, strict=True)])
+
+    cases = [
+        (ops.bernoulli_nll, (mean, x)),
+        (ops.gaussian_nll, (mean, log_var, x)),
+        (lambda m, v: ops.gaussian_reparam(m, v, KEY, 2)[0], (mean, log_var)),
+        (lambda m, v: ops.gaussian_reparam(m, v, KEY, 2)[1], (mean, log_var)),
+        (lambda a, b, e: ops.q_sample(a, b, TABLE, noise=e), (mean, t, x)),
+        (lambda a, b: ops.q_sample(a, b, TABLE, key=KEY, first_index=2), (mean, t)),
+    ]
+    for f, batches in cases:
+        torch.testing.assert_close(torch.vmap(f)(*batches), loop(f, *batches))
+    torch.testing.assert_close(
+        torch.vmap(ops.bernoulli_nll, in_dims=(1, None))(mean, x[:, 0]),
+        torch.stack([ops.bernoulli_nll(mean[:, i], x[:, 0]) for i in range(3)]),
+    )
+
+
+def test_autocast_keeps_the_row_sums_in_float32():
+    mean, log_var, x = (randn(3, 400, seed=i) for i in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        z, kl = ops.gaussian_reparam(mean.bfloat16(), log_var, KEY)
+        nll = ops.bernoulli_nll(mean.bfloat16(), x)
+    assert z.dtype == kl.dtype == nll.dtype == torch.float32
+    expected = reference.bernoulli_nll(mean.bfloat16().double(), x.double())
+    torch.testing.assert_close(nll.double(), expected, rtol=1e-5, atol=1e-3)
