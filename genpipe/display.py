@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -12,6 +13,7 @@ from genpipe.runs import Run
 
 PLAIN_INTERVAL_SECONDS = 5.0
 SHOWN_METRICS = 3
+RATE_REPORTS = 50  # the speed is that of the last ones, about ten seconds
 
 
 def make_display(stream: TextIO | None = None) -> LiveDisplay | PlainDisplay:
@@ -35,22 +37,23 @@ def _numbers(metrics: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in ordered[:SHOWN_METRICS])
 
 
-class _Clock:
-    """Rate and time left of one step, from its own reports."""
+class _Gauge:
+    """What one step last said: its numbers, its rate over the last reports, the time left at that rate."""
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._reports: deque[tuple[float, int]] = deque(maxlen=RATE_REPORTS)
+        self._metrics: dict[str, float] = {}
 
-    def read(self, at: int, total: int | None, now: float) -> str:
-        if self._first is None:
-            self._first = (now, at)
-            return ""
-        seconds, count = now - self._first[0], at - self._first[1]
-        if seconds <= 0 or count <= 0:
-            return ""
-        rate = count / seconds
-        left = f"  {duration((total - at) / rate)} left" if total and at < total else ""
-        return f"{rate:.4g}/s{left}"
+    def read(self, at: int, total: int | None, metrics: Mapping[str, float], now: float) -> tuple[str, str, str]:
+        """Count, numbers and speed, as text. Numbers stay until new ones come: not every report has them."""
+        self._metrics.update(metrics)
+        self._reports.append((now, at))
+        seconds, count = now - self._reports[0][0], at - self._reports[0][1]
+        speed = ""
+        if seconds > 0 and count > 0:
+            rate = count / seconds
+            speed = f"{rate:.3g}/s" + (f"  {duration((total - at) / rate)} left" if total and at < total else "")
+        return f"{at}/{total}" if total else str(at), _numbers(self._metrics), speed
 
 
 class PlainDisplay:
@@ -59,7 +62,7 @@ class PlainDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._shown: dict[str, float] = {}
-        self._clocks: dict[str, _Clock] = {}
+        self._gauges: dict[str, _Gauge] = {}
 
     def _line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -75,14 +78,14 @@ class PlainDisplay:
     def step_started(self, step: str, cached: bool) -> None:
         if not cached:
             self._line(f"{step:<12} started")
-            self._shown[step], self._clocks[step] = time.time(), _Clock()
+            self._shown[step], self._gauges[step] = time.time(), _Gauge()
 
     @hookimpl
     def step_progress(self, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float) -> None:
-        speed = self._clocks[step].read(at, total, time)
+        texts = self._gauges[step].read(at, total, metrics, time)
         if time - self._shown[step] >= PLAIN_INTERVAL_SECONDS:
             self._shown[step] = time
-            self._line(f"{step:<12} {at}{f'/{total}' if total else ''}  {_numbers(metrics)}  {speed}".rstrip())
+            self._line(f"{step:<12} {'  '.join(filter(None, texts))}")
 
     @hookimpl
     def step_finished(self, run: Run, step: str, seconds: float) -> None:
@@ -116,7 +119,7 @@ class LiveDisplay:
             transient=True,
         )
         self._tasks: dict[str, Any] = {}
-        self._clocks: dict[str, _Clock] = {}
+        self._gauges: dict[str, _Gauge] = {}
 
     def close(self) -> None:
         self._progress.stop()
@@ -130,18 +133,12 @@ class LiveDisplay:
     def step_started(self, step: str, cached: bool) -> None:
         if not cached:
             self._tasks[step] = self._progress.add_task(step, total=None, count="", numbers="", speed="")
-            self._clocks[step] = _Clock()
+            self._gauges[step] = _Gauge()
 
     @hookimpl
     def step_progress(self, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float) -> None:
-        self._progress.update(
-            self._tasks[step],
-            completed=at,
-            total=total,
-            count=f"{at}/{total}" if total else str(at),
-            numbers=_numbers(metrics),
-            speed=self._clocks[step].read(at, total, time),
-        )
+        count, numbers, speed = self._gauges[step].read(at, total, metrics, time)
+        self._progress.update(self._tasks[step], completed=at, total=total, count=count, numbers=numbers, speed=speed)
 
     def _end(self, step: str, line: str) -> None:
         if step in self._tasks:

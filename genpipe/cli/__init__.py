@@ -113,10 +113,12 @@ def main() -> None:
     except GenpipeError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except Interrupted as interrupted:
-        click.echo(f"{interrupted}; what was finished is kept, `genpipe run` goes on from there", err=True)
-        _leave(interrupted.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click puts an Abort of its own in place of any KeyboardInterrupt
+        cause = error if isinstance(error, Interrupted) else error.__cause__
+        if isinstance(cause, Interrupted):
+            click.echo(f"{cause}; what was finished is kept, the same command goes on from there", err=True)
+            _leave(cause.exit_code)
         click.echo("interrupted", err=True)
         _leave(130)
     except BrokenPipeError:

@@ -85,14 +85,21 @@ def sample(
     if not output.absolute().parent.is_dir():
         raise UsageError(f"the folder of {output} does not exist")
     from genpipe.api import load
-    from genpipe.pictures import save_samples
 
     model = load(run_id, workspace=workspace)
     options = {k: v for k, v in (("name", sampler), ("num_steps", steps)) if v is not None}
     started = time.perf_counter()
     x = model.sample(num, label, seed=seed, first_index=first_index, sampler=options or None)
     seconds = time.perf_counter() - started
-    save_samples(output, x.cpu().numpy(), model.spec)
+    array = x.cpu().numpy()
+    if output.suffix in ARRAYS:
+        import numpy as np
+
+        np.savez(output, x=array, indices=np.arange(first_index, first_index + num))
+    else:
+        from genpipe.pictures import LIGHT, examples_figure, save
+
+        save(examples_figure(array, model.spec, LIGHT), output)
     click.echo(f"{num} samples in {duration(seconds)}: {output}")
 
 

@@ -1,0 +1,178 @@
+"""Whole runs of the toy pipeline: on Ray and inline, succeeding, failing, interrupted, killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genpipe import api
+from genpipe.artifacts import read_manifest, verify
+from genpipe.errors import StepFailed, UsageError
+from genpipe.runs import Run, all_runs, close_dead_runs, find_run
+from genpipe.workspace import Workspace
+
+RAY_SECONDS = 60
+
+
+@pytest.fixture
+def space(tmp_path):
+    return Workspace.choose(tmp_path / ".genpipe")
+
+
+@pytest.fixture
+def run(plugins, toy_recipe, space):
+    def start(*overrides, executor="inline", **options):
+        options = {"tracking": "off", "progress": False, **options}
+        return api.run(toy_recipe(), overrides, workspace=space.root, executor=executor, **options)
+
+    return start
+
+
+def number(run: Run, step: str) -> float:
+    return float((run.artifact(step) / "number.txt").read_text())
+
+
+def newest(space: Workspace) -> Run:
+    return next(iter(all_runs(space)))
+
+
+def test_a_run_gives_artifacts_with_their_history(run):
+    finished = run("left.value=2", "right.value=5", "seed=1")
+    assert finished.status == "FINISHED"
+    assert number(finished, "sum") == 9
+    manifest = verify(finished.artifact("sum"))
+    assert manifest.inputs == {"left": finished.steps["left"].key, "right": finished.steps["right"].key}
+    assert manifest.config == {"weights": [1.0, 1.0]}
+    assert manifest.environment["python"]
+    assert find_run(Workspace(finished.workspace), finished.id).steps == finished.steps
+
+
+def test_steps_are_made_once(run):
+    first = run("left.value=2")
+    second = run("left.value=2", "right.value=5")
+    assert second.steps["left"].status == "CACHED"
+    assert second.artifact("left") == first.artifact("left")
+    assert number(second, "sum") == 7
+
+
+def test_fresh_makes_all_anew_in_the_same_place(run):
+    first = run()
+    created = read_manifest(first.artifact("left")).created
+    second = run(fresh=True)
+    assert {step.status for step in second.steps.values()} == {"FINISHED"}
+    assert second.artifact("left") == first.artifact("left")
+    assert read_manifest(second.artifact("left")).created > created
+
+
+def test_a_corrupted_artifact_is_named_and_rebuilt(run, caplog):
+    first = run()
+    damaged = first.artifact("left") / "number.txt"
+    damaged.write_text("1e9")
+    second = run()
+    assert "number.txt" in caplog.text
+    assert second.steps["left"].status == "FINISHED"
+    assert number(second, "sum") == 2
+    assert read_manifest(second.artifact("sum"))
+
+
+@pytest.mark.parametrize(
+    ("then", "text", "code"),
+    [("mistake", "the number's data is not there", 2), ("bug", "ZeroDivisionError: one over none", 1)],
+)
+def test_a_failing_step_is_told_and_earlier_artifacts_stay_whole(run, space, then, text, code):
+    with pytest.raises(StepFailed, match=text) as caught:
+        run(f"right.then={then}")
+    assert caught.value.exit_code == code
+    failed = newest(space)
+    assert failed.status == "FAILED"
+    assert {name: step.status for name, step in failed.steps.items()} == {
+        "left": "FINISHED",
+        "right": "FAILED",
+        "sum": "WAITING",
+    }
+    assert run().steps["left"].status == "CACHED"
+    assert not list(space.artifacts.rglob(".staging-*"))
+
+
+def test_what_no_machine_can_hold_is_refused_at_once(run):
+    with pytest.raises(UsageError, match=r"step 'left' asks for 5000 CPUs .*resources.left.cpus"):
+        run("resources.left.cpus=5000", executor="ray")
+
+
+def test_independent_steps_run_side_by_side_on_ray(run, space):
+    finished = run("left.seconds=2", "right.seconds=2", executor="ray")
+    assert number(finished, "sum") == 2
+    left, right = (read_manifest(finished.artifact(name)) for name in ("left", "right"))
+    assert abs(left.created - right.created) < 2
+    assert "this is the number stage" in finished.log("left").read_text()
+    reports = [json.loads(line) for line in finished.progress("left").read_text().splitlines()]
+    assert len(reports) > 3
+    assert "loss" in reports[0]["metrics"]
+
+
+def test_a_worker_that_is_killed_fails_its_step_alone(run, space):
+    with pytest.raises(StepFailed, match="its worker process died"):
+        run("right.then=die", executor="ray")
+    assert newest(space).steps["left"].status == "FINISHED"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("executor", ["ray", "inline"])
+def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(toy_recipe, plugins, space, executor, number, code):
+    arguments = ["run", str(toy_recipe()), "left.seconds=600", "--executor", executor, "--workspace", str(space.root)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "genpipe", *arguments, "--tracking", "off"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: any(space.artifacts.rglob("started")))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=RAY_SECONDS)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    killed = newest(space)
+    assert (killed.status, killed.steps["left"].status) == ("KILLED", "KILLED")
+    if executor == "inline":
+        assert not list(space.artifacts.rglob(".staging-*"))
+    wait_for(lambda: not processes_of(space))
+
+
+def test_a_driver_that_is_killed_leaves_a_run_that_the_next_one_closes(toy_recipe, plugins, space):
+    arguments = ["run", str(toy_recipe()), "right.seconds=600", "--executor", "inline", "--workspace", str(space.root)]
+    with subprocess.Popen([sys.executable, "-m", "genpipe", *arguments], stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: len(list(space.artifacts.rglob("started"))) == 2)
+        process.kill()
+    (dead,) = close_dead_runs(space)
+    assert (dead.status, dead.steps["left"].status, dead.steps["right"].status) == ("KILLED", "FINISHED", "KILLED")
+    assert close_dead_runs(space) == []
+
+
+def test_runs_are_found_by_id_recipe_end_and_last(run, space):
+    finished = run()
+    for reference in (finished.id, "toy", "last", finished.id[-4:], finished.id[:15], str(finished.folder)):
+        assert find_run(space, reference).id == finished.id
+    with pytest.raises(UsageError, match=f"did you mean '{finished.id}'"):
+        find_run(space, finished.id[:-1] + "x")
+
+
+def wait_for(condition, seconds: float = RAY_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def processes_of(space: Workspace) -> list[int]:
+    """Processes whose command line or environment speaks of this test's folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(space.root).encode() in text and int(entry.name) != os.getpid():
+            found.append(int(entry.name))
+    return found

@@ -1,0 +1,197 @@
+"""Tracking against a real sqlite store and a real MLflow server; down, dying, and catching up."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from genpipe import api
+from genpipe.errors import StepFailed
+from genpipe.tracking.journal import Journal, flat, read_events
+from genpipe.tracking.mlflow_sender import Cursor, Sender, make_client, unsent
+from genpipe.tracking.tracker import sync
+from genpipe.workspace import Workspace
+
+
+@pytest.fixture
+def space(tmp_path):
+    return Workspace.choose(tmp_path / ".genpipe")
+
+
+@pytest.fixture
+def run(plugins, toy_recipe, space):
+    def start(*overrides, **options):
+        return api.run(toy_recipe(), overrides, workspace=space.root, executor="inline", progress=False, **options)
+
+    return start
+
+
+def tracked(uri, run):
+    """Parent run and step → child run, as the tracker has them."""
+    client, experiment = make_client(uri, None)
+    runs = client.search_runs([experiment], f"tags.`genpipe.run` = '{run.id}'")
+    children = {r.data.tags["genpipe.step"]: r for r in runs if "mlflow.parentRunId" in r.data.tags}
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert all(c.data.tags["mlflow.parentRunId"] == parent.info.run_id for c in children.values())
+    return client, parent, children
+
+
+def test_a_run_is_tracked_whole(run, space):
+    finished = run("left.seconds=1", "left.value=2")
+    client, parent, children = tracked(space.tracking_uri, finished)
+    assert parent.info.status == "FINISHED"
+    assert {name: c.info.status for name, c in children.items()} == dict.fromkeys(("left", "right", "sum"), "FINISHED")
+    assert parent.data.params["left.value"] == "2.0"
+    assert parent.data.params["nested.default_family.name"] == "toy_family"
+    assert parent.data.metrics["left.value"] == 2
+    assert parent.data.tags["genpipe.version.torch"]
+    assert {f.path for f in client.list_artifacts(parent.info.run_id)} == {"recipe.yaml", "environment.json"}
+    history = client.get_metric_history(children["left"].info.run_id, "loss")
+    assert len(history) > 2
+    assert [m.step for m in history] == sorted(m.step for m in history)
+    assert all(m.value == 1 / m.step for m in history)
+    assert list(unsent(space)) == []
+
+
+def test_failures_are_tracked_with_their_log(run, space):
+    with pytest.raises(StepFailed):
+        run("right.then=bug")
+    failed = api.find_run(space, "last")
+    client, parent, children = tracked(space.tracking_uri, failed)
+    assert (parent.info.status, children["right"].info.status, children["left"].info.status) == ("FAILED", "FAILED", "FINISHED")
+    assert "one over none" in parent.data.tags["genpipe.error"]
+    assert "right.log" in {f.path for f in client.list_artifacts(children["right"].info.run_id)}
+
+
+def test_reused_steps_start_no_tracker_and_are_sent_by_the_next_sync(run, space):
+    run()
+    cached = run()
+    assert [f.name for f in unsent(space)] == [cached.id]
+    assert sync(space) == [cached.id]
+    _, parent, children = tracked(space.tracking_uri, cached)
+    assert parent.info.status == "FINISHED"
+    assert children["left"].data.tags["genpipe.cached"] == "true"
+    assert sync(space) == []
+
+
+def test_a_tracker_that_is_down_delays_nothing_is_told_once_and_catches_up(run, space, caplog):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    finished = run("left.seconds=1", tracking=nobody)
+    assert finished.status == "FINISHED"
+    assert len([r for r in caplog.records if "is not taking runs" in r.message]) == 1
+    assert Cursor.read(finished.folder).uri == nobody
+    assert sync(space, space.tracking_uri) == [finished.id]
+    assert tracked(space.tracking_uri, finished)[1].info.status == "FINISHED"
+
+
+def test_sending_twice_gives_the_same_runs(run, space):
+    finished = run("left.seconds=0.5")
+    before = tracked(space.tracking_uri, finished)
+    (finished.folder / "tracking.json").unlink()  # as if killed before any of it was noted
+    Cursor.begin(finished.folder, space.tracking_uri)
+    assert sync(space) == [finished.id]
+    after = tracked(space.tracking_uri, finished)
+    assert before[1].info.run_id == after[1].info.run_id
+    assert {n: c.info.run_id for n, c in before[2].items()} == {n: c.info.run_id for n, c in after[2].items()}
+    child = after[2]["left"].info.run_id
+    assert len(after[0].get_metric_history(child, "loss")) == len(before[0].get_metric_history(child, "loss"))
+
+
+def test_a_journal_cut_short_is_sent_up_to_its_last_whole_line(run, space):
+    finished = run(tracking="off")
+    Journal({}).run_started(finished)
+    journal = finished.folder / "events.jsonl"
+    whole = journal.stat().st_size
+    with journal.open("a") as file:
+        file.write('{"event": "step_sta')
+    events, offset = read_events(finished.folder, 0)
+    assert ([e["event"] for e in events], offset) == (["run_started"], whole)
+
+
+def test_a_tracker_that_fails_midway_goes_on_where_it_stopped(run, space):
+    finished = run(tracking=f"http://127.0.0.1:{free_port()}")
+    client, experiment = make_client(space.tracking_uri, space.tracking_artifacts)
+
+    class Dying:
+        """The real client, until its fifth call."""
+
+        calls = 0
+
+        def __getattr__(self, name):
+            def call(*arguments, **named):
+                Dying.calls += 1
+                if Dying.calls > 5:
+                    raise ConnectionError("the tracker died")
+                return getattr(client, name)(*arguments, **named)
+
+            return call
+
+    with pytest.raises(ConnectionError):
+        Sender(Dying(), experiment, space.tracking_uri, finished.folder).send()
+    assert sync(space, space.tracking_uri) == [finished.id]
+    _, parent, children = tracked(space.tracking_uri, finished)
+    assert parent.info.status == "FINISHED"
+    assert set(children) == {"left", "right", "sum"}
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_midway_loses_nothing(run, space, tmp_path):
+    port = free_port()
+    store = f"sqlite:///{tmp_path / 'server.db'}"
+    arguments = ["--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "served"), "--port", str(port)]
+
+    def serve():
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *arguments, "--workers", "1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                return server
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    def kill(server):
+        os.killpg(server.pid, 9)
+        server.wait()
+
+    uri = f"http://127.0.0.1:{port}"
+    server = serve()
+    first = run(tracking=uri)
+    assert tracked(uri, first)[1].info.status == "FINISHED"
+    import threading
+
+    threading.Timer(1.5, kill, [server]).start()
+    second = run("left.seconds=3", tracking=uri)
+    assert second.status == "FINISHED"
+    server = serve()
+    try:
+        sync(space)
+        client, parent, children = tracked(uri, second)
+        assert parent.info.status == "FINISHED"
+        assert set(children) == {"left", "right", "sum"}
+        assert "recipe.yaml" in {f.path for f in client.list_artifacts(parent.info.run_id)}
+    finally:
+        kill(server)
+
+
+def test_nested_parameters_become_dotted_keys():
+    nested = {"a": {"b": [1, 2]}, "c": [{"name": "x", "k": 3}, {"name": "y"}], "d": None}
+    assert flat(nested) == {"a.b": [1, 2], "c.0.name": "x", "c.0.k": 3, "c.1.name": "y", "d": None}
+    json.dumps(flat(nested))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
