@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from genpipe.dataspec import DataSpec
@@ -144,16 +145,12 @@ def image_grid(x: Array, spec: DataSpec, theme: Theme, *, num_columns: int | Non
     zoom = max(1, round(WIDTH_PIXELS / (columns * width)))
     gap = max(2, round(0.06 * width * zoom))
     cell_height, cell_width = height * zoom + gap, width * zoom + gap
-    from matplotlib.colors import to_rgb
-
     canvas = np.empty((rows * cell_height - gap, columns * cell_width - gap, 3))
     canvas[:] = to_rgb(theme.background)
     for i, image in enumerate(images):
         top, left = (i // columns) * cell_height, (i % columns) * cell_width
         canvas[top : top + height * zoom, left : left + width * zoom] = image.repeat(zoom, 0).repeat(zoom, 1)
-    figure = Figure(
-        figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor=theme.background
-    )
+    figure = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor=theme.background)
     figure.figimage(canvas)
     return figure
 
@@ -168,25 +165,20 @@ def _scatter(x: Array, spec: DataSpec, theme: Theme, labels: Array | None, real:
     behind = x if real is None else real[:MAX_POINTS]
     size = 4 if len(x) > 500 else 12
     if real is not None:
-        axes.scatter(
-            behind[:, 0], behind[:, 1], s=4, color=theme.real, alpha=0.45, linewidths=0, label="real"
-        )
+        axes.scatter(behind[:, 0], behind[:, 1], s=4, color=theme.real, alpha=0.45, linewidths=0, label="real")
     if labels is not None and spec.num_classes is not None and spec.num_classes <= len(theme.series):
         for label in range(spec.num_classes):
             chosen = x[labels[: len(x)] == label]
             name = spec.class_names[label] if label < len(spec.class_names) else f"class {label}"
-            axes.scatter(
-                chosen[:, 0], chosen[:, 1], s=size, color=theme.series[label], linewidths=0, label=name
-            )
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=theme.series[label], linewidths=0, label=name)
     else:
         name = "data" if real is None else "samples"
         axes.scatter(x[:, 0], x[:, 1], s=size, color=theme.model, alpha=0.8, linewidths=0, label=name)
     _frame(axes, behind)
     dress(axes, theme)
     axes.set(xlabel="x₁ [data units]", ylabel="x₂ [data units]", aspect="equal")
-    if len(axes.collections) > 1:
-        # Above the frame: points fill the inside.
-        legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0, handletextpad=0.1)
+    # Above the frame: points fill the inside.
+    legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0, handletextpad=0.1)
     return figure
 
 
@@ -224,9 +216,7 @@ def _raster(x: Array, spec: DataSpec, theme: Theme) -> Figure:
     figure = blank_figure(WIDTH_PIXELS, 60 + 12 * len(x), theme)
     axes = figure.add_subplot()
     high = None if spec.levels is None else spec.levels - 1
-    axes.imshow(
-        x, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0 if high else None, vmax=high
-    )
+    axes.imshow(x, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0 if high else None, vmax=high)
     dress(axes, theme)
     axes.grid(visible=False)
     axes.set(xlabel="position", ylabel="example")

@@ -64,8 +64,9 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the cells, in the order of the metrics."""
-        return list(dict.fromkeys(e.name for row in self.rows for e in row.estimates))
+        """Names of the cells, in the order of the fullest row: others may lack a metric."""
+        fullest_first = sorted(self.rows, key=lambda row: -len(row.estimates))
+        return list(dict.fromkeys(e.name for row in fullest_first for e in row.estimates))
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)

@@ -12,12 +12,8 @@ class DataConfig(Config):
 
     dataset: DatasetChoice = Field(description="the data set: a name, or a mapping with its name and options")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the examples held out for evaluation")
-    validation_fraction: float = Field(
-        0.0, ge=0, lt=1, description="share of the examples held out to watch training"
-    )
-    limit: int | None = Field(
-        None, ge=4, description="keep this many examples, chosen by hash; None keeps all"
-    )
+    validation_fraction: float = Field(0.0, ge=0, lt=1, description="share of the examples held out to watch training")
+    limit: int | None = Field(None, ge=4, description="keep this many examples, chosen by hash; None keeps all")
 
     @model_validator(mode="after")
     def _something_is_left(self) -> DataConfig:

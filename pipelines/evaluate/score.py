@@ -47,10 +47,7 @@ class NamedMetric:
 def features_of(extractor: FeatureExtractor, name: str, x: Tensor, batch_size: int) -> Tensor:
     """Features (N, D) float64 of x (N, *event), checked to be what the contract says."""
     return torch.cat(
-        [
-            _checked(extractor(x[i : i + batch_size]), name, x[i : i + batch_size])
-            for i in range(0, len(x), batch_size)
-        ]
+        [_checked(extractor(x[i : i + batch_size]), name, x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
     )
 
 
@@ -92,13 +89,9 @@ def score_row(
             name = named.record.name
             if named.record.needs == "likelihood":
                 y = None if held_out.y is None else held_out.y[start:stop]
-                shard = Shard(
-                    x=held_out.x[start:stop], y=y, first_index=start, seed=seed, log_prob=row.log_prob
-                )
+                shard = Shard(x=held_out.x[start:stop], y=y, first_index=start, seed=seed, log_prob=row.log_prob)
             else:
-                shard = Shard(
-                    x=row.x[start:stop], features=features[start:stop], first_index=start, seed=seed
-                )
+                shard = Shard(x=row.x[start:stop], features=features[start:stop], first_index=start, seed=seed)
             state = named.metric.shard(shard)
             states[name] = named.metric.merge(states[name], state) if name in states else state
         progress(stop - start)

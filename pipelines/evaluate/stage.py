@@ -19,11 +19,11 @@ from genpipe.persistence import load_model
 from genpipe.pipelines.evaluate.baselines import copy_row, floor_row, oracle_row
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.evaluate.score import HeldOut, NamedMetric, RowData, features_of, score_row
-from genpipe.table import Row, Table
 from genpipe.pipelines.sample.draw import Drawing, draw
 from genpipe.recipe import restore_config
 from genpipe.registry import Registry
 from genpipe.steps import StepContext
+from genpipe.table import Row, Table
 
 
 def run(context: StepContext) -> None:
@@ -167,11 +167,15 @@ def nearest_pairs(x: Tensor, features: Tensor, reference: Reference, num: int) -
 
 
 def _notes(train: Split, metrics: list[NamedMetric], is_conditional: bool) -> list[str]:
+    notes = []
+    if train.spec.mean is not None:
+        notes.append(
+            "The floor has the data's mean and deviations, so a distance that compares no more than these "
+            "(a Fréchet distance of plain values) cannot tell it from data."
+        )
     if not any(named.record.needs == "likelihood" for named in metrics):
-        return []
-    notes = [
-        "Likelihoods are of held-out data, mean over examples; an exact value ranks with exact values only."
-    ]
+        return notes
+    notes += ["Likelihoods are of held-out data, mean over examples; an exact value ranks with exact values only."]
     if train.spec.levels is not None:
         notes.append(
             f"Values are whole numbers 0 … {train.spec.levels - 1}; densities see them with uniform noise in "

@@ -15,9 +15,9 @@ from genpipe.artifacts import Manifest, read_manifest
 from genpipe.components import Family
 from genpipe.data import Split, open_split
 from genpipe.dataspec import DataSpec
-from genpipe.table import Table
 from genpipe.pipelines.sample.draw import Drawing
 from genpipe.registry import Registry
+from genpipe.table import Table
 
 Array = npt.NDArray[Any]
 PORTS = ("data", "model", "samples", "evaluation")

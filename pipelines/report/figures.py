@@ -63,9 +63,7 @@ def pairs_figure(nearest: Mapping[str, Array], spec: DataSpec, theme: Theme) -> 
     axes = figure.add_subplot()
     for sample, neighbour in zip(samples, neighbours, strict=True):
         axes.plot(*zip(sample, neighbour, strict=True), color=theme.muted, linewidth=0.8, zorder=1)
-    axes.scatter(
-        *neighbours.T, s=22, color=theme.real, linewidths=0, label="nearest training example", zorder=2
-    )
+    axes.scatter(*neighbours.T, s=22, color=theme.real, linewidths=0, label="nearest training example", zorder=2)
     axes.scatter(*samples.T, s=10, color=theme.model, linewidths=0, label="sample", zorder=3)
     dress(axes, theme)
     axes.set(xlabel="x₁ [data units]", ylabel="x₂ [data units]", aspect="equal", adjustable="datalim")
@@ -76,12 +74,10 @@ def pairs_figure(nearest: Mapping[str, Array], spec: DataSpec, theme: Theme) -> 
 def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
     """Distance ratios of samples and of held-out data: copies pile up at 0."""
     model, real = nearest["model_ratios"], nearest["held_out_ratios"]
-    figure = blank_figure(640, 360, theme)
+    figure = blank_figure(640, 420, theme)
     axes = figure.add_subplot()
     both = np.concatenate([model, real])
-    high = (
-        max(1.5, 1.02 * float(np.quantile(both[np.isfinite(both)], 0.99))) if np.isfinite(both).any() else 1.5
-    )
+    high = max(1.5, 1.02 * float(np.quantile(both[np.isfinite(both)], 0.99))) if np.isfinite(both).any() else 1.5
     edges = np.linspace(0, high, 41)
     # The last bar holds all that is farther, so that both add up to 100 %.
     for values, name, options in (
@@ -93,7 +89,7 @@ def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
     dress(axes, theme)
     axes.set(
         xlim=(0, high),
-        xlabel="distance to the nearest training example ÷ that example's own nearest distance",
+        xlabel="distance to nearest training example ÷ its own nearest distance",
         ylabel="share [%]",
     )
     legend(axes, theme, loc="upper right")

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from genpipe.artifacts import Manifest
+from genpipe.display import duration
 from genpipe.evaluation import Estimate
-from genpipe.table import Row, Table
 from genpipe.pipelines.report import words
 from genpipe.pipelines.report.contents import PORTS, Contents
+from genpipe.table import Row, Table
 
 MAX_TILES = 4
 
@@ -137,7 +138,7 @@ def timings(manifests: Mapping[str, Manifest]) -> list[Timing]:
     return [
         Timing(
             step=manifest.step,
-            text=words.duration(manifest.seconds),
+            text=duration(manifest.seconds),
             share=manifest.seconds / longest if longest > 0 else 0.0,
             detail=_detail(port, manifest.summary),
         )
@@ -155,8 +156,9 @@ def _detail(port: str, summary: Mapping[str, Any]) -> str:
             return "closed form"
         return f"{words.count(summary['steps'])} steps, {words.number(metrics['steps_per_second'])} a second"
     if port == "samples":
-        each = words.duration(metrics["seconds_per_sample"])
-        return f"{words.count(summary['num_samples'])} samples, {each} each"
+        each = metrics["seconds_per_sample"]
+        speed = f", {words.number(1 / each)} a second" if each > 0 else ""
+        return f"{words.count(summary['num_samples'])} samples{speed}"
     return f"{words.count(summary['num'])} examples in each row"
 
 

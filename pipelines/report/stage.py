@@ -13,7 +13,7 @@ from genpipe.pipelines.report import sections, words
 from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.report.contents import Contents, read_contents
 from genpipe.pipelines.report.figures import Picture, pair_figure, pairs_figure, picture, ratios_figure
-from genpipe.pipelines.train.curves import curves_figure
+from genpipe.pipelines.train.curves import curves_figure, term_names
 from genpipe.steps import StepContext
 
 
@@ -47,9 +47,7 @@ def draw_pictures(contents: Contents) -> dict[str, Picture | None]:
             lambda theme: examples_figure(contents.samples, spec, theme, labels=contents.labels, real=behind),
             f"Samples of {contents.family.name}, as they came",
         ),
-        "curves": picture(
-            lambda theme: curves_figure(contents.history, theme), "Training curves of every logged term"
-        ),
+        "curves": picture(lambda theme: curves_figure(contents.history, theme), "Training curves of every logged term"),
         "ratios": picture(
             lambda theme: ratios_figure(contents.nearest, theme),
             "Histogram of distance ratios of samples and held-out data",
@@ -64,9 +62,7 @@ def draw_pictures(contents: Contents) -> dict[str, Picture | None]:
 def render(contents: Contents, title: str, pictures: dict[str, Picture]) -> str:
     """The page as one HTML text."""
     template = files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     created = datetime.fromtimestamp(contents.manifests["evaluation"].created, tz=UTC)
     return environment.from_string(template).render(
         title=title,
@@ -81,11 +77,24 @@ def render(contents: Contents, title: str, pictures: dict[str, Picture]) -> str:
         has_steps=bool(contents.history),
         num_samples=len(contents.samples),
         seed=contents.drawing.seed,
+        curves=curves(contents),
         pairs=pairs(contents),
         timings=sections.timings(contents.manifests),
         settings=sections.settings(contents.manifests),
         environment=sections.environment(contents.manifests),
     )
+
+
+def curves(contents: Contents) -> list[Picture]:
+    """A picture for each logged term, so that the page can set them side by side or one below the other."""
+    drawn = [
+        picture(
+            lambda theme, name=name: curves_figure(contents.history, theme, [name]),  # type: ignore[misc]
+            f"Training curve of {name}",
+        )
+        for name in term_names(contents.history)
+    ]
+    return [found for found in drawn if found is not None]
 
 
 def pairs(contents: Contents) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from genpipe.evaluation import Estimate
 MINUS = "\N{MINUS SIGN}"
 KINDS = {
     "exact": "exact",
-    "lower_bound": "lower bound on the log-likelihood",
+    "lower_bound": "lower bound on the log-likelihood, so upper bound on bits/dim",
     "estimate": "estimate, neither bound nor exact",
     "unnormalized": "unnormalised: no likelihood",
 }
@@ -27,6 +27,8 @@ def number(value: float, digits: int | None = None) -> str:
     """With `digits` decimals, or 4 significant digits."""
     if not math.isfinite(value):
         return "∞" if value > 0 else f"{MINUS}∞" if value < 0 else "not a number"
+    if digits is None and value == int(value) and abs(value) < 1e6:
+        digits = 0
     if digits is None:
         magnitude = math.floor(math.log10(abs(value))) if value else 0
         if magnitude >= 6 or magnitude < -4:
@@ -55,24 +57,10 @@ def value_and_error(cell: Estimate) -> tuple[str, str]:
     error = cell.standard_error
     if error is None or not math.isfinite(error) or not math.isfinite(cell.value):
         return number(cell.value), ""
-    if error == 0:
+    if error <= 1e-9 * abs(cell.value):  # nothing but rounding
         return number(cell.value), "± 0"
     digits = error_digits(error)
     return number(cell.value, digits), f"± {number(error, digits)}"
-
-
-def duration(seconds: float) -> str:
-    """`0.42 s`, `38 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 0.1:
-        return f"{seconds * 1000:.2g} ms"
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def count(value: int) -> str:

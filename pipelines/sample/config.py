@@ -13,9 +13,7 @@ class SampleConfig(Config):
     num: int = Field(64, ge=1, description="examples to draw")
     batch_size: int = Field(256, ge=1, description="examples drawn at once; changes speed and memory only")
     sampler: str | None = Field(None, description="one of the family's samplers; None takes its default")
-    num_steps: int | None = Field(
-        None, ge=1, description="network evaluations along the way, for families that step"
-    )
+    num_steps: int | None = Field(None, ge=1, description="network evaluations along the way, for families that step")
     eta: float | None = Field(
         None, ge=0, le=1, description="noise put back at each step of DDIM: 0 deterministic, 1 ancestral"
     )

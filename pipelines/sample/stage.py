@@ -42,9 +42,7 @@ def run(context: StepContext) -> None:
         np.save(context.out / "labels.npy", labels.numpy(), allow_pickle=False)
     drawing.write(context.out / "drawing.json")
     real = open_split(context.inputs["data"], "test").x if "data" in context.inputs else None
-    picture = examples_figure(
-        x, model.spec, LIGHT, labels=None if labels is None else labels.numpy(), real=real
-    )
+    picture = examples_figure(x, model.spec, LIGHT, labels=None if labels is None else labels.numpy(), real=real)
     save(picture, context.out / "grid.png")
     context.summary.update(
         num_samples=config.num,

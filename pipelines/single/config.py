@@ -32,9 +32,7 @@ class SingleConfig(Config):
     """Sections of the pipeline `single`."""
 
     data: DataConfig = Field(description="the data set and its splits")
-    model: FamilyChoice = Field(
-        description="the model family: a name, or a mapping with its name and options"
-    )
+    model: FamilyChoice = Field(description="the model family: a name, or a mapping with its name and options")
     train: TrainConfig = Field(TrainConfig(), description="how to train it")
     sample: SampleConfig = Field(SampleConfig(), description="how to draw from it")
     evaluate: EvaluateConfig = Field(description="how to score it")

@@ -11,7 +11,5 @@ from genpipe.training.config import TrainConfig
 class TrainStageConfig(Config):
     """Options of the stage `train`."""
 
-    model: FamilyChoice = Field(
-        description="the model family: a name, or a mapping with its name and options"
-    )
+    model: FamilyChoice = Field(description="the model family: a name, or a mapping with its name and options")
     train: TrainConfig = Field(description="how to train it")

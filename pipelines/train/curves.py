@@ -10,30 +10,40 @@ from matplotlib.figure import Figure
 
 from genpipe.pictures import Theme, blank_figure, dress
 
-WIDTH_PIXELS = 1000
-PANEL_HEIGHT_PIXELS = 300
+PANEL_WIDTH_PIXELS = 480
+PANEL_HEIGHT_PIXELS = 330
 
 
-def curves_figure(history: Sequence[Mapping[str, float]], theme: Theme) -> Figure | None:
-    """One panel per term over steps, "loss" first and the learning rate last; None where nothing was logged.
-
-    history: entries with "step" and named numbers, as TrainResult.history.
-    """
+def term_names(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """What was logged, "loss" first and the learning rate last."""
     found = list(dict.fromkeys(name for entry in history for name in entry if name != "step"))
-    names = sorted(found, key=lambda name: (name == "learning_rate", name != "loss", found.index(name)))
-    if not names:
+    return sorted(found, key=lambda name: (name == "learning_rate", name != "loss", found.index(name)))
+
+
+def curves_figure(
+    history: Sequence[Mapping[str, float]], theme: Theme, names: Sequence[str] | None = None
+) -> Figure | None:
+    """A panel per term over steps; None where nothing was logged.
+
+    history: entries with "step" and named numbers, as TrainResult.history. names: the terms to draw, or all.
+    """
+    every = term_names(history)
+    shown = every if names is None else list(names)
+    if not shown:
         return None
-    columns = min(3, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure = blank_figure(WIDTH_PIXELS * columns / 3, PANEL_HEIGHT_PIXELS * rows, theme)
-    for i, name in enumerate(names):
+    columns = min(3, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = blank_figure(PANEL_WIDTH_PIXELS * columns, PANEL_HEIGHT_PIXELS * rows, theme)
+    for i, name in enumerate(shown):
         axes = figure.add_subplot(rows, columns, i + 1)
         points = [(entry["step"], entry[name]) for entry in history if name in entry]
         marker = "o" if len(points) < 3 else None
-        colour = theme.muted if name == "learning_rate" else theme.series[i % len(theme.series)]
+        colour = theme.series[every.index(name) % len(theme.series)]
+        if name == "learning_rate":
+            colour = theme.muted
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, marker=marker, markersize=3)
         dress(axes, theme)
-        axes.set_title(name.replace("_", " "), loc="left")
+        axes.set_title(name.replace("_", " "), loc="left", fontsize=8, color=theme.ink)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
         axes.locator_params(axis="x", nbins=5)

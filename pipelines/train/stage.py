@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from genpipe.data import open_split
+from genpipe.model import Model
 from genpipe.persistence import save_model
 from genpipe.pictures import LIGHT, save
 from genpipe.pipelines.train.config import TrainStageConfig
@@ -40,10 +41,17 @@ def run(context: StepContext) -> None:
         metrics["steps_per_second"] = result.steps_per_second
     context.summary.update(
         family=family.name,
-        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_parameters=count_parameters(model),
         num_examples=len(split),
         steps=result.steps,
         resumed_from=result.resumed_from,
         training_seconds=result.seconds + result.seconds_resumed,
         metrics=metrics,
     )
+
+
+def count_parameters(model: Model) -> int:
+    """Numbers that were fitted; a closed-form family keeps them in buffers."""
+    if model.family.training == "closed_form":
+        return sum(tensor.numel() for tensor in model.state_dict().values() if tensor.is_floating_point())
+    return sum(p.numel() for p in model.parameters())

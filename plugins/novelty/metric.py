@@ -33,6 +33,7 @@ class Novelty(Metric):
         if not bool((self._train != self._train[0]).any()):
             raise GenpipeError("novelty needs training examples that differ")
         held_out = distance_ratios(reference.held_out_features, self._train).ratio
+        self._num_held_out = len(held_out)
         self._threshold = torch.quantile(held_out, self._quantile, interpolation="lower")
         # Counted, not assumed: with few or tied examples it is not quite the quantile.
         self._expected = float((held_out <= self._threshold).to(torch.float64).mean())
@@ -50,21 +51,30 @@ class Novelty(Metric):
         num = len(ratios)
         close = float((ratios <= self._threshold).to(torch.float64).mean())
         scale = 100 / (1 - self._expected) if self._expected < 1 else math.nan
+        # Of the share of samples and of the quantile, both counted.
+        error = math.sqrt(_variance_of_share(close, num) + _variance_of_share(self._expected, self._num_held_out))
         notes: tuple[str, ...] = ()
+        if close < self._expected:
+            notes = ("below 0: fewer samples than held-out examples come this close to the training split",)
         if self._expected > 0.5:
             notes = ("most held-out examples are copies themselves, so copies cannot be told from new ones",)
         copies = Estimate(
             name=COPIES,
             value=(close - self._expected) * scale,
-            standard_error=math.sqrt(close * (1 - close) / num) * scale,
+            standard_error=error * scale,
             better="lower",
             num=num,
             notes=notes,
         )
-        median = Estimate(
-            name=RATIO, value=float(ratios.median()), standard_error=_error_of_median(ratios), num=num
-        )
+        median = Estimate(name=RATIO, value=float(ratios.median()), standard_error=_error_of_median(ratios), num=num)
         return [copies, median]
+
+
+def _variance_of_share(share: float, num: int) -> float:
+    """Binomial, with Jeffreys' estimate of the share: where none was seen the variance is small, not
+    nothing."""
+    likely = (share * num + 0.5) / (num + 1)
+    return likely * (1 - likely) / num
 
 
 def _error_of_median(ordered: Tensor) -> float | None:
