@@ -19,6 +19,9 @@ class DiffusionConfig(Config):
     prediction_type: Literal["epsilon", "v_prediction"] = Field(
         "v_prediction", description="what the network predicts: the noise, or v (Salimans & Ho, 2022)"
     )
+    variance_type: Literal["fixed_small", "fixed_large"] = Field(
+        "fixed_large", description="variance of a reverse step: the posterior's, or beta, which bounds tighter"
+    )
     bound_share: float = Field(
         0.5,
         ge=0,

@@ -16,7 +16,7 @@ from genpipe.noise import Noise
 from genpipe.plugins.diffusion import DIFFUSION
 from genpipe.plugins.diffusion.config import DiffusionConfig
 from genpipe.plugins.diffusion.network import ResidualMLP, UNet
-from genpipe.plugins.diffusion.samplers import STEPS
+from genpipe.plugins.diffusion.samplers import STEPS, StepOptions
 from genpipe.plugins.diffusion.schedules import NoiseSchedule
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -26,13 +26,16 @@ class Diffusion(Model):
     """q(x_t | z) = N(√ᾱ_t z, (1 − ᾱ_t) I) for t = 0 … T−1, and a network that predicts its noise or v.
 
     Buffers, from the configuration: alpha_bar (T,) float64; log_snr (T,) float32, λ_t; cumulative_weights (T,)
-    float64, the share of the fall of λ up to each t, from which t is drawn as the bound weighs it.
+    float64, the share of the fall of λ up to each t, from which t is drawn as the bound weighs it;
+    kl_weights, kl_constants (T,) float64, of the bound's terms.
     """
 
     config: DiffusionConfig
     alpha_bar: Tensor
     log_snr: Tensor
     cumulative_weights: Tensor
+    kl_weights: Tensor
+    kl_constants: Tensor
 
     def __init__(self, config: DiffusionConfig, spec: DataSpec) -> None:
         super().__init__(DIFFUSION, config, spec)
@@ -57,6 +60,14 @@ class Diffusion(Model):
         log_snr = self.schedule.log_snr
         # The bound is an integral over λ (Kingma et al., 2021, eq. 18): each t > 0 weighs what λ falls by there.
         weights = torch.cat([torch.zeros(1, dtype=torch.float64), log_snr[:-1] - log_snr[1:]])
+        # q = β̃_t / σ_t² of `log_density`; there is no term at t = 0.
+        alpha_bar = self.schedule.alpha_bar
+        ratio = torch.ones_like(alpha_bar)
+        if config.variance_type == "fixed_large":
+            ratio[1:] = (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
+        self.register_buffer("kl_weights", 0.5 * ratio * weights.expm1(), persistent=False)
+        constants = 0.5 * spec.num_dimensions * (ratio - 1 - ratio.log())
+        self.register_buffer("kl_constants", constants, persistent=False)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar, persistent=False)
         self.register_buffer("log_snr", log_snr.float(), persistent=False)
         self.register_buffer("cumulative_weights", (weights / weights.sum()).cumsum(0), persistent=False)
@@ -126,10 +137,12 @@ class Diffusion(Model):
         if sampler.name == "ddpm" and sampler.eta is not None:
             raise UsageError("the sampler 'ddpm' has no eta: use 'ddim'")
         shape, step = (num, *self.spec.shape), STEPS[sampler.name]
+        options = StepOptions(eta=eta, variance_type=self.config.variance_type)
         x = noise.normal("start", shape, device=self.device)
         for t, a_t, a_p in self.schedule.pairs(num_steps):
             x0 = self.denoise(x, torch.full((num,), t, device=self.device))
-            x = step(x, x0, a_t, a_p, partial(noise.normal, f"step {t}", shape, device=self.device), eta)
+            draw = partial(noise.normal, f"step {t}", shape, device=self.device)
+            x = step(x, x0, a_t, a_p, draw, options)
         return x
 
     # -- the bound ------------------------------------------------------------------------------------------
@@ -137,9 +150,14 @@ class Diffusion(Model):
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
         """An unbiased estimate (B,) of the variational bound, nats, with its standard error.
 
-        −log p(z) ≤ L_T + Σ_{t≥1} L_t + L_0 (Ho et al., 2020, eq. 5), where L_T = KL(q(x_{T−1} | z) ‖ N(0, I)) is
-        exact, L_t = ½ (e^{λ_{t−1} − λ_t} − 1) ‖ε − ε̂‖² ᾱ-free form of eq. 8 with the posterior's own variance
-        (Kingma et al., 2021, eq. 14), and L_0 = −log N(z; x̂₀(x_0), (1 − ᾱ_0)/ᾱ_0 I), a density: z is continuous.
+        −log p(z) ≤ L_T + Σ_{t≥1} L_t + L_0 (Ho et al., 2020, eq. 5). L_T = KL(q(x_{T−1} | z) ‖ N(0, I)) is exact. L_t
+        is the KL of Gaussians with the variances β̃_t, of the posterior, and σ_t², by `variance_type`: with
+        q = β̃_t / σ_t² it is ½ D (q − 1 − log q) + ½ q (e^{λ_{t−1} − λ_t} − 1) ‖ε − ε̂‖² (eq. 8 and Kingma et al.,
+        2021, eq. 14). L_0 = −log N(z; x̂₀(x_0), (1 − ᾱ_0)/ᾱ_0 I) is a density, for z is continuous.
+
+        fixed_large bounds tighter where the noise is finer than the data's own spread: there σ_t² = β_t is the best
+        variance, and with β̃_t the first few t, over which λ falls by a unit or so each, cost 0.4 nats a dimension.
+
         The sum over t is estimated from `num_bound_evaluations` timesteps per example, drawn in proportion to
         λ_{t−1} − λ_t, two from each of equal strata; the spread within strata gives the standard error.
         """
@@ -159,15 +177,13 @@ class Diffusion(Model):
             terms[..., 0] - terms[..., 1]
         ) / 2  # a pair's mean has this squared as its unbiased variance
         variance = halves.square().sum(1) / num_strata**2 + ((first[:, 0] - first[:, 1]) / 2).square()
-        nats = -(prior + terms.mean((1, 2)) + first.mean(1))
+        nats = -(prior + float(self.kl_constants.sum()) + terms.mean((1, 2)) + first.mean(1))
         return LogProb(nats, "lower_bound", variance.sqrt())
 
     def _term(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
-        """L_t / p(t), (B,) float64, for t (B,) ≥ 1."""
-        squares = self._squared_error(z, t, noise)
-        log_snr = self.schedule.log_snr.to(z.device)
-        drop = log_snr[t - 1] - log_snr[t]
-        return 0.5 * drop.expm1() * squares * ((log_snr[0] - log_snr[-1]) / drop)
+        """L_t without its constant, over the share with which t is drawn: (B,) float64, for t (B,) ≥ 1."""
+        shares = self.cumulative_weights[t] - self.cumulative_weights[t - 1]
+        return self.kl_weights[t] * self._squared_error(z, t, noise) / shares
 
     def _reconstruction(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """L_0, (B,) float64: in units of its own standard deviation the error of x̂₀ is that of ε̂."""
