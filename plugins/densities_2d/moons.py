@@ -7,7 +7,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import logsumexp
 
 from genpipe.data import Array, RawData
 from genpipe.dataspec import DataSpec
@@ -46,6 +45,8 @@ def log_density(config: MoonsConfig, x: Array) -> npt.NDArray[np.float64]:
     parts = [np.empty(0)]
     for start in range(0, len(x), BLOCK):
         rows = x[start : start + BLOCK].astype(np.float64)
-        squares = ((rows[:, None] - nodes) ** 2).sum(axis=2) / config.std**2
-        parts.append(logsumexp(-0.5 * squares, axis=1) - constant)
+        squares = (rows[:, :1] - nodes[:, 0]) ** 2 + (rows[:, 1:] - nodes[:, 1]) ** 2
+        squares /= 2 * config.std**2
+        nearest = squares.min(axis=1, keepdims=True)
+        parts.append(np.log(np.exp(nearest - squares).sum(axis=1)) - nearest[:, 0] - constant)
     return np.concatenate(parts)

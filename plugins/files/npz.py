@@ -17,21 +17,24 @@ from genpipe.plugins.files.paths import digest, existing
 
 def read_array(path: Path, name: str) -> Array:
     """The array `name` of an archive; DataError where it is not there, damaged, or holds Python objects."""
+    damaged = f"{path} is no NumPy archive, or is damaged"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
                 raise DataError(f"{path} is a single array (.npy), expected an archive (.npz)")
-            if name not in archive.files:
-                raise DataError(f"{path} has no array '{name}'{nearest(name, archive.files)}")
-            return np.asarray(archive[name])
+            if not zipfile.is_zipfile(file):  # asked first: NumPy takes anything else for a pickle
+                raise DataError(damaged)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                if name not in archive.files:
+                    raise DataError(f"{path} has no array '{name}'{nearest(name, archive.files)}")
+                return np.asarray(archive[name])
     except ValueError as error:
         if "allow_pickle" in str(error):
-            raise DataError(
-                f"{path}: '{name}' holds Python objects, which are never read; save it as numbers"
-            ) from None
-        raise DataError(f"{path} is no NumPy archive, or is damaged: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError) as error:
-        raise DataError(f"{path} is no NumPy archive, or is damaged: {error}") from None
+            raise DataError(f"{path}: '{name}' holds Python objects, which are never read; save numbers") from None
+        raise DataError(f"{damaged}: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, NotImplementedError) as error:
+        raise DataError(f"{damaged}: {error}") from None
 
 
 def build(config: NpzConfig, seed: int) -> RawData:
