@@ -52,7 +52,9 @@ def build_record() -> dict[str, Any]:
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
-        raise RuntimeError(f"genpipe: {_RECORD} is damaged ({error}); rebuild with make, or pip install -e .") from error
+        raise RuntimeError(
+            f"genpipe: {_RECORD} is damaged ({error}); rebuild with make, or pip install -e ."
+        ) from error
     if not isinstance(record, dict):
         raise RuntimeError(f"genpipe: {_RECORD} is damaged (not an object); rebuild with make, or pip install -e .")
     return record

@@ -165,9 +165,7 @@ def load(
     return load_model(model_folder(reference, step=step, workspace=workspace), registry(), device=device)
 
 
-def model_folder(
-    reference: Run | str | Path, *, step: str | None = None, workspace: str | Path | None = None
-) -> Path:
+def model_folder(reference: Run | str | Path, *, step: str | None = None, workspace: str | Path | None = None) -> Path:
     """The verified artifact with the model that `load` reads."""
     from genpipe.artifacts import verify
 

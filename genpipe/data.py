@@ -32,7 +32,9 @@ class RawData:
         """Itself, once shapes, types, ranges and finiteness hold; DataError says what does not."""
         where = f"data set '{self.spec.name}'"
         if self.x.shape[1:] != self.spec.shape:
-            raise DataError(f"{where}: x has shape {self.x.shape}, expected (N, {', '.join(map(str, self.spec.shape))})")
+            raise DataError(
+                f"{where}: x has shape {self.x.shape}, expected (N, {', '.join(map(str, self.spec.shape))})"
+            )
         if len(self.x) < 2:
             raise DataError(f"{where}: {len(self.x)} examples, expected at least 2")
         if self.x.dtype.kind not in "uif":
@@ -55,9 +57,13 @@ class RawData:
                 raise DataError(f"{where}: values in [{low}, {high}], expected [{self.spec.low}, {self.spec.high}]")
         if self.y is not None:
             if self.y.shape != (len(self.x),) or self.y.dtype.kind not in "ui":
-                raise DataError(f"{where}: y has shape {self.y.shape} and type {self.y.dtype}, expected ({len(self.x)},) integers")
+                raise DataError(
+                    f"{where}: y has shape {self.y.shape} and type {self.y.dtype}, expected ({len(self.x)},) integers"
+                )
             if self.spec.num_classes is not None and (self.y.min() < 0 or self.y.max() >= self.spec.num_classes):
-                raise DataError(f"{where}: labels in [{self.y.min()}, {self.y.max()}], expected 0 … {self.spec.num_classes - 1}")
+                raise DataError(
+                    f"{where}: labels in [{self.y.min()}, {self.y.max()}], expected 0 … {self.spec.num_classes - 1}"
+                )
         return self
 
 

@@ -63,5 +63,5 @@ class DataSpec:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> DataSpec:
-        listed = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        listed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         return cls(**listed)

@@ -18,7 +18,20 @@ KEY_LENGTH = 20
 # Modules that move results about but cannot change them: an edit there must not retrain a model.
 ORCHESTRATION = frozenset(
     f"genpipe.{name}"
-    for name in ("registry", "errors", "hookspecs", "steps", "artifacts", "components", "graph", "recipe", "digest", "_build")
+    for name in (
+        "registry",
+        "errors",
+        "hookspecs",
+        "steps",
+        "artifacts",
+        "components",
+        "graph",
+        "recipe",
+        "recipe_source",
+        "validation",
+        "digest",
+        "_build",
+    )
 )
 
 
@@ -73,7 +86,9 @@ class CodeDigests:
         if package not in self._roots:
             spec = importlib.util.find_spec(package)
             locations = list(spec.submodule_search_locations or ()) if spec else []
-            self._roots[package] = Path(locations[0]) if locations else Path(spec.origin) if spec and spec.origin else None
+            self._roots[package] = (
+                Path(locations[0]) if locations else Path(spec.origin) if spec and spec.origin else None
+            )
         return self._roots[package]
 
     def _locate(self, module: str) -> Path | None:

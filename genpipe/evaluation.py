@@ -23,9 +23,7 @@ State = dict[str, Tensor]
 class LogDensity(Protocol):
     """Log-probabilities of examples in data units; `Model.log_prob` is one."""
 
-    def __call__(
-        self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0
-    ) -> LogProb: ...
+    def __call__(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb: ...
 
 
 @dataclass(frozen=True, kw_only=True)

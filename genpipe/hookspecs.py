@@ -71,9 +71,7 @@ def step_started(run: Run, step: str, stage: str, key: str, cached: bool) -> Non
 
 
 @hookspec
-def step_progress(
-    run: Run, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float
-) -> None:
+def step_progress(run: Run, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float) -> None:
     """A step reports: `at` of `total` units done, with named numbers; `time` in seconds since 1970."""
 
 

@@ -201,7 +201,9 @@ class Model(nn.Module):
         elif isinstance(sampler, Mapping):
             unknown = set(sampler) - {"name", "num_steps", "eta"}
             if unknown:
-                raise UsageError(f"sampler has no option '{min(unknown)}'{nearest(min(unknown), ['name', 'num_steps', 'eta'])}")
+                raise UsageError(
+                    f"sampler has no option '{min(unknown)}'{nearest(min(unknown), ['name', 'num_steps', 'eta'])}"
+                )
             sampler = Sampler(**sampler)
         chosen = sampler or Sampler()
         known = self.family.samplers

@@ -59,9 +59,7 @@ def distance_ratios(queries: Tensor, points: Tensor) -> DistanceRatios:
     return DistanceRatios(index, distance, distance / own[back])
 
 
-def _nearest_of_block(
-    queries: Tensor, points: Tensor, norms: Tensor, distinct: bool
-) -> tuple[Tensor, Tensor]:
+def _nearest_of_block(queries: Tensor, points: Tensor, norms: Tensor, distinct: bool) -> tuple[Tensor, Tensor]:
     """Index of the nearest point for each query, and whether there is one."""
     own = queries.square().sum(dim=1)
     best = torch.full((len(queries),), torch.inf, dtype=torch.float64)

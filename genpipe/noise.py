@@ -35,13 +35,23 @@ class Noise:
         return Noise(self.seed, self.stream, first_index)
 
     def normal(
-        self, name: str, shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Standard normal numbers, shape (B, …); row b belongs to example first_index + b."""
         return ops.normal(self.key(name), shape, first_index=self.first_index, dtype=dtype, device=device)
 
     def uniform(
-        self, name: str, shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Uniform numbers in [0, 1), shape (B, …)."""
         return ops.uniform(self.key(name), shape, first_index=self.first_index, dtype=dtype, device=device)

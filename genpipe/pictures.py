@@ -199,7 +199,7 @@ def _histograms(x: Array, spec: DataSpec, theme: Theme, real: Array | None) -> F
     for i in range(count):
         axes = figure.add_subplot(rows, columns, i + 1)
         shown = [x[:, i]] if real is None else [real[:, i], x[:, i]]
-        edges = np.histogram_bin_edges(shown[0], bins=min(40, max(8, len(x) // 8)))
+        edges = np.histogram_bin_edges(shown[0], bins=min(40, max(8, len(x) // 8))).tolist()
         if real is not None:
             axes.hist(real[:, i], edges, density=True, color=theme.real, alpha=0.6, label="real")
         name = "data" if real is None else "samples"

@@ -11,9 +11,10 @@ from genpipe.components import Stage, load_reference
 from genpipe.digest import CodeDigests, changes, step_key
 from genpipe.errors import ArtifactError, PluginError, UsageError, nearest
 from genpipe.graph import Graph, Step
-from genpipe.recipe import Recipe, components_in
+from genpipe.recipe import Recipe
 from genpipe.registry import Registry
 from genpipe.runs import all_runs
+from genpipe.validation import components_in
 from genpipe.workspace import Workspace
 
 MAX_REASONS = 3
@@ -63,17 +64,20 @@ def build_graph(recipe: Recipe, registry: Registry) -> Graph:
     graph = recipe.graph()
     for implementation in registry.manager.hook.modify_graph.get_hookimpls():
         try:
-            graph = implementation.function(graph) or graph
+            changed: Any = implementation.function(graph)
         except Exception as error:
             name = implementation.plugin_name
             raise PluginError(f"plugin '{name}' failed in modify_graph: {type(error).__name__}: {error}") from error
+        graph = changed if changed is not None else graph
     for step in graph:
         stage = registry.get("stage", step.stage)
         for port, kind in stage.takes.items():
             if port not in step.inputs:
                 if kind.endswith("?"):
                     continue
-                raise UsageError(f"step '{step.id}': stage '{stage.name}' takes a {kind} at '{port}', and nothing is given")
+                raise UsageError(
+                    f"step '{step.id}': stage '{stage.name}' takes a {kind} at '{port}', and nothing is given"
+                )
             given = registry.get("stage", graph[step.inputs[port]].stage).gives
             if given != kind.rstrip("?"):
                 raise UsageError(
@@ -81,7 +85,9 @@ def build_graph(recipe: Recipe, registry: Registry) -> Graph:
                 )
         for port in step.inputs:
             if port not in stage.takes:
-                raise UsageError(f"step '{step.id}': stage '{stage.name}' has no port '{port}'{nearest(port, stage.takes)}")
+                raise UsageError(
+                    f"step '{step.id}': stage '{stage.name}' has no port '{port}'{nearest(port, stage.takes)}"
+                )
     return graph
 
 
@@ -116,9 +122,7 @@ def make_plan(
         redo = step.id in again
         if redo:
             hit, reason = False, "asked for by --fresh" if choice.fresh else f"asked for by --from {choice.from_step}"
-        planned[step.id] = PlannedStep(
-            step=step, stage=stage, key=key, parts=parts, hit=hit, redo=redo, reason=reason
-        )
+        planned[step.id] = PlannedStep(step=step, stage=stage, key=key, parts=parts, hit=hit, redo=redo, reason=reason)
     code.save()
     return Plan(recipe, planned, tuple(damaged))
 

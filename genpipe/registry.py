@@ -136,7 +136,9 @@ class Registry:
     def _checked(self, provided: Provided) -> Provided:
         record = provided.record
         if not isinstance(record, ComponentRecord):
-            raise TypeError(f"{KINDS[provided.kind]} gave a {type(record).__name__}, expected records of genpipe.components")
+            raise TypeError(
+                f"{KINDS[provided.kind]} gave a {type(record).__name__}, expected records of genpipe.components"
+            )
         if record.api_version != API_VERSION:
             raise ValueError(
                 f"{provided.kind} '{record.name}' is written for plugin API {record.api_version}; this genpipe has {API_VERSION}"

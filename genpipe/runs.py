@@ -52,12 +52,16 @@ class Run:
     steps: dict[str, StepRecord] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, workspace: Workspace, recipe: str, resolved: Mapping[str, Any], steps: dict[str, StepRecord]) -> Run:
+    def create(
+        cls, workspace: Workspace, recipe: str, resolved: Mapping[str, Any], steps: dict[str, StepRecord]
+    ) -> Run:
         now = time.time()
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{recipe}-{secrets.token_hex(2)}"
         folder = workspace.runs / run_id
         (folder / "steps").mkdir(parents=True)
-        run = cls(folder, run_id, recipe, int(resolved.get("seed", 0)), RUNNING, now, None, os.getpid(), socket.gethostname())
+        run = cls(
+            folder, run_id, recipe, int(resolved.get("seed", 0)), RUNNING, now, None, os.getpid(), socket.gethostname()
+        )
         run.steps = steps
         import yaml
 
@@ -109,7 +113,9 @@ class Run:
             return found[0][1]
         if not found:
             raise UsageError(f"run {self.id} ({self.status}) has no {kind}")
-        raise UsageError(f"run {self.id} has several of {kind}: name one of {', '.join(f'{self.id}:{n}' for n, _ in found)}")
+        raise UsageError(
+            f"run {self.id} has several of {kind}: name one of {', '.join(f'{self.id}:{n}' for n, _ in found)}"
+        )
 
     @property
     def report(self) -> Path:

@@ -28,7 +28,13 @@ def _pipeline(record: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     schema["properties"] = {
         "pipeline": {"const": record.name, "description": record.summary},
         "description": {"type": "string", "description": "One line for listings."},
-        "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0, "description": "Of every random number."},
+        "seed": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_SEED,
+            "default": 0,
+            "description": "Of every random number.",
+        },
         **schema.get("properties", {}),
     }
     schema["required"] = ["pipeline", *(name for name in schema.get("required", ()) if _has_to_be_given(record, name))]

@@ -22,7 +22,8 @@ class ProgressFile:
 
     def __init__(self, path: Path | None, interval_seconds: float = 0.2) -> None:
         self._file = path.open("a", buffering=1) if path is not None else None
-        self._interval, self._last, self._waiting = interval_seconds, 0.0, None
+        self._interval, self._last = interval_seconds, 0.0
+        self._waiting: dict[str, Any] | None = None
 
     def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
         """`at` of `total` units are done. numbers: named scalars, kept as metrics."""

@@ -82,8 +82,7 @@ class Table:
     def read(cls, path: Path) -> Table:
         fields = json.loads(path.read_text())
         rows = [
-            Row(**{**row, "estimates": tuple(_estimate(cell) for cell in row["estimates"])})
-            for row in fields["rows"]
+            Row(**{**row, "estimates": tuple(_estimate(cell) for cell in row["estimates"])}) for row in fields["rows"]
         ]
         return cls(**{**fields, "rows": tuple(rows), "notes": tuple(fields["notes"])})
 

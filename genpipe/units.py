@@ -55,10 +55,7 @@ class Units:
         """z for x, (B, *event). `noise` dequantises; None puts integers at the middle of their bins."""
         z = x.to(torch.float32)
         if self.spec.levels is not None:
-            if noise is None:
-                z = z + 0.5
-            else:
-                z = z + noise.uniform("dequantise", tuple(x.shape), device=x.device)
+            z = z + (0.5 if noise is None else noise.uniform("dequantise", tuple(x.shape), device=x.device))
         return (z + self._shift.to(z.device)) / self._scale.to(z.device)
 
     def from_network(self, z: Tensor) -> Tensor:

@@ -105,7 +105,9 @@ def _options(config_class: type) -> None:
         rows = [
             (
                 name,
-                "required" if field.default is PydanticUndefined and field.default_factory is None else str(field.get_default()),
+                "required"
+                if field.default is PydanticUndefined and field.default_factory is None
+                else str(field.get_default()),
                 field.description or "",
             )
             for name, field in fields.items()
@@ -221,4 +223,3 @@ def _references_that_fail(kind: str, provided: Provided) -> list[str]:
         if attribute == "config" and not (isinstance(target, type) and issubclass(target, Config)):
             found.append(f"{kind} '{record.name}': {reference} is not a genpipe.Config")
     return found
-

@@ -31,13 +31,19 @@ def choice_options(command: Decorated) -> Decorated:
 def executor_options(command: Decorated) -> Decorated:
     """--executor, --address, --tracking."""
     command = click.option(
-        "--tracking", metavar="URI", help=f"MLflow URI, or '{TRACKING_OFF}'.  [default: $MLFLOW_TRACKING_URI, else sqlite]"
+        "--tracking",
+        metavar="URI",
+        help=f"MLflow URI, or '{TRACKING_OFF}'.  [default: $MLFLOW_TRACKING_URI, else sqlite]",
     )(command)
     command = click.option(
         "--address", metavar="ADDRESS", help="Ray cluster to run on.  [default: $RAY_ADDRESS, else an embedded Ray]"
     )(command)
     return click.option(
-        "--executor", type=click.Choice(["ray", "inline"]), default="ray", show_default=True, help="What runs the steps."
+        "--executor",
+        type=click.Choice(["ray", "inline"]),
+        default="ray",
+        show_default=True,
+        help="What runs the steps.",
     )(command)
 
 
@@ -96,7 +102,11 @@ def show_results(run: Run, workspace: Workspace, uri: str | None) -> None:
 
 def _results(run: Run) -> list[tuple[str, str]]:
     found = [("run", run.id)]
-    for kind, file, label in (("report", "report.html", "report"), ("samples", "grid.png", "samples"), ("model", "", "model")):
+    for kind, file, label in (
+        ("report", "report.html", "report"),
+        ("samples", "grid.png", "samples"),
+        ("model", "", "model"),
+    ):
         for step, folder in run.of_kind(kind):
             name = label if len(run.of_kind(kind)) == 1 else f"{label} ({step})"
             found.append((name, _relative(folder / file)))
@@ -158,4 +168,3 @@ def recipe_of(run: Run, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"run {run.id} has no recipe.yaml")
     recipe = {"name": run.recipe, **yaml.safe_load(path.read_text())}
     return load_recipe(recipe, overrides, registry=registry())
-

@@ -73,7 +73,10 @@ def doctor(workspace: str | None) -> None:
         try:
             answer, mark = check(), click.style("ok  ", fg="green")
         except Exception as error:  # a doctor tells of whatever is broken
-            answer, mark = f"{type(error).__name__}: {error}" if not isinstance(error, GenpipeError) else str(error), click.style("FAIL", fg="red")
+            answer, mark = (
+                f"{type(error).__name__}: {error}" if not isinstance(error, GenpipeError) else str(error),
+                click.style("FAIL", fg="red"),
+            )
             failed += 1
         first, *rest = answer.splitlines() or [""]
         click.echo(f"{mark}  {name:<14} {first}")

@@ -38,16 +38,16 @@ class RayExecutor:
             raise UsageError("Ray is not installed; `--executor inline` runs the steps in this process") from None
         self._ours = not ray.is_initialized()
         if self._ours:
+            options: dict[str, Any] = {} if self._address else {"include_dashboard": False}
             with _signal_handlers_kept():
                 try:
-                    ray.init(
-                        address=self._address or "local",
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        **({} if self._address else {"include_dashboard": False}),
-                    )
+                    ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
                 except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                    where = f"the Ray cluster at '{self._address}' cannot be reached" if self._address else "Ray did not start"
+                    where = (
+                        f"the Ray cluster at '{self._address}' cannot be reached"
+                        if self._address
+                        else "Ray did not start"
+                    )
                     raise GenpipeError(f"{where}: {str(error).splitlines()[0]}") from error
         self._check(jobs)
 

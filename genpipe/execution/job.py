@@ -18,9 +18,9 @@ from typing import Any, TextIO
 
 from genpipe.artifacts import publish, staging
 from genpipe.errors import GenpipeError
-from genpipe.recipe import restore_config
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
+from genpipe.validation import restore_config
 
 
 @dataclass(frozen=True, kw_only=True)

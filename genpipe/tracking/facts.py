@@ -16,7 +16,9 @@ PACKAGES = ("genpipe", "torch", "numpy", "ray", "mlflow", "pydantic", "pluggy")
 
 def _git(*arguments: str) -> str | None:
     try:
-        answer = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True, cwd=Path.cwd())
+        answer = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True, cwd=Path.cwd()
+        )
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or the command runs outside a repository: there is no revision to record
     return answer.stdout.strip()

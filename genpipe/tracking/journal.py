@@ -32,7 +32,13 @@ class Journal:
     def run_started(self, run: Run) -> None:
         recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())
         self._write(
-            run, "run_started", name=run.id, recipe=run.recipe, parameters=flat(recipe), facts=self._facts, started=run.started
+            run,
+            "run_started",
+            name=run.id,
+            recipe=run.recipe,
+            parameters=flat(recipe),
+            facts=self._facts,
+            started=run.started,
         )
 
     @hookimpl

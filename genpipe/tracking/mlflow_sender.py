@@ -149,7 +149,9 @@ class Sender:
 
     def _find_or_create(self, tag: str, value: str, name: str, time: float, tags: dict[str, str]) -> str:
         """The run that carries a tag: made before a crash between making it and saving the cursor, or now."""
-        clause = f"tags.`{RUN_TAG}` = '{self._folder.name}' AND tags.`{STEP_TAG}` = '{value if tag == STEP_TAG else ''}'"
+        clause = (
+            f"tags.`{RUN_TAG}` = '{self._folder.name}' AND tags.`{STEP_TAG}` = '{value if tag == STEP_TAG else ''}'"
+        )
         found = self._client.search_runs([self._experiment], clause, max_results=1)
         if found:
             return str(found[0].info.run_id)
@@ -178,7 +180,11 @@ class Sender:
 
         there = self._client.get_run(run_id).data.params
         # the whole recipe is an artifact; a value that MLflow would cut is told from there
-        new = [Param(k, str(v)[:MAX_PARAMETER_LENGTH]) for k, v in parameters.items() if k not in there and v not in ("", None)]
+        new = [
+            Param(k, str(v)[:MAX_PARAMETER_LENGTH])
+            for k, v in parameters.items()
+            if k not in there and v not in ("", None)
+        ]
         for start in range(0, len(new), 100):
             self._client.log_batch(run_id, params=new[start : start + 100])
 
@@ -206,7 +212,9 @@ class Sender:
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
         self._client.log_batch(child, metrics=[Metric(_metric_name(k), v, milliseconds, 0) for k, v in finite.items()])
-        shown = {f"{event['step']}.{name}": value for name, value in finite.items()}  # so that runs compare in one table
+        shown = {
+            f"{event['step']}.{name}": value for name, value in finite.items()
+        }  # so that runs compare in one table
         self._client.log_batch(parent, metrics=[Metric(_metric_name(k), v, milliseconds, 0) for k, v in shown.items()])
         dataset = event["summary"].get("dataset")
         if dataset:

@@ -20,10 +20,10 @@ from genpipe.pipelines.evaluate.baselines import copy_row, floor_row, oracle_row
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.evaluate.score import HeldOut, NamedMetric, RowData, features_of, score_row
 from genpipe.pipelines.sample.draw import Drawing, draw
-from genpipe.recipe import restore_config
 from genpipe.registry import Registry
 from genpipe.steps import StepContext
 from genpipe.table import Row, Table
+from genpipe.validation import restore_config
 
 
 def run(context: StepContext) -> None:

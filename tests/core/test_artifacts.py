@@ -62,9 +62,12 @@ def test_replace_puts_new_work_in_place_of_old(tmp_path):
 
 
 def test_an_error_on_the_way_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), staging(tmp_path) as folder:
+    def fail(folder):
         (folder / "half").write_text("")
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), staging(tmp_path) as folder:
+        fail(folder)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +94,7 @@ def test_a_publisher_that_is_killed_leaves_no_artifact_and_its_staging_is_cleare
     assert left.name.startswith(".staging-")
     with staging(tmp_path) as ours:
         clear_staging(tmp_path)
-        assert [p for p in tmp_path.iterdir()] == [ours]
+        assert list(tmp_path.iterdir()) == [ours]
 
 
 def test_discarding_takes_the_manifest_first(tmp_path, monkeypatch):

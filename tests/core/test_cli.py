@@ -35,7 +35,9 @@ def test_a_run_of_reused_steps_loads_neither_torch_nor_ray_nor_mlflow(command, t
     assert command("run", recipe, "--executor", "inline", "--tracking", "off").returncode == 0
     code = f"from genpipe.cli import cli\ncli(['run', {str(recipe)!r}], standalone_mode=False)"
     script = f"import sys\n{code}\nprint('loaded:', *sorted(m for m in {HEAVY} if m in sys.modules))"
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=recipe.parent, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=recipe.parent, check=True
+    )
     assert set(answer.stdout.rpartition("loaded:")[2].split()) <= {"pydantic"}
 
 

@@ -123,7 +123,9 @@ def test_a_worker_that_is_killed_fails_its_step_alone(run, space):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("executor", ["ray", "inline"])
-def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(toy_recipe, plugins, space, executor, number, code):
+def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(
+    toy_recipe, plugins, space, executor, number, code
+):
     arguments = ["run", str(toy_recipe()), "left.seconds=600", "--executor", executor, "--workspace", str(space.root)]
     with subprocess.Popen(
         [sys.executable, "-m", "genpipe", *arguments, "--tracking", "off"], stderr=subprocess.PIPE, text=True

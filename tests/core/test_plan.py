@@ -44,7 +44,11 @@ def test_nothing_made_yet_is_told(planned):
 
 def test_fresh_from_and_to_choose_steps(planned, done):
     assert set(planned(fresh=True).values()) == {"asked for by --fresh"}
-    assert planned(from_step="right") == {"left": "HIT", "right": "asked for by --from right", "sum": "asked for by --from right"}
+    assert planned(from_step="right") == {
+        "left": "HIT",
+        "right": "asked for by --from right",
+        "sum": "asked for by --from right",
+    }
     assert planned(to_step="left") == {"left": "HIT"}
     with pytest.raises(UsageError, match="did you mean 'left'"):
         planned(to_step="lefty")
@@ -65,7 +69,9 @@ def test_a_change_of_code_that_a_step_uses_changes_its_key_alone(tmp_path, monke
     (package / "__init__.py").write_text("")
     (package / "stage.py").write_text("from some_package import used\nfrom . import sibling\nimport json\n")
     (package / "used.py").write_text("x = 1\n")
-    (package / "sibling.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import some_package.unused\n")
+    (package / "sibling.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import some_package.unused\n"
+    )
     (package / "unused.py").write_text("x = 1\n")
     cache = tmp_path / "cache" / "code.json"
 

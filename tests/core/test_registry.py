@@ -64,7 +64,7 @@ def test_a_broken_plugin_is_named_and_the_rest_stays(module, text, expected):
 
 def test_asking_for_what_a_broken_plugin_may_have_had_names_it(module):
     registry = Registry(iter([module("lost", "import no_such_module_at_all")]))
-    with pytest.raises(UsageError, match="plugin 'lost' of lost-dist 1.0: ModuleNotFoundError"):
+    with pytest.raises(UsageError, match=r"plugin 'lost' of lost-dist 1\.0: ModuleNotFoundError"):
         registry.get("family", "anything")
 
 

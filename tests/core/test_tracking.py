@@ -63,7 +63,11 @@ def test_failures_are_tracked_with_their_log(run, space):
         run("right.then=bug")
     failed = api.find_run(space, "last")
     client, parent, children = tracked(space.tracking_uri, failed)
-    assert (parent.info.status, children["right"].info.status, children["left"].info.status) == ("FAILED", "FAILED", "FINISHED")
+    assert (parent.info.status, children["right"].info.status, children["left"].info.status) == (
+        "FAILED",
+        "FAILED",
+        "FINISHED",
+    )
     assert "one over none" in parent.data.tags["genpipe.error"]
     assert "right.log" in {f.path for f in client.list_artifacts(children["right"].info.run_id)}
 

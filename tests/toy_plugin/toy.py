@@ -6,7 +6,13 @@ from genpipe import Dataset, Family, Pipeline, Stage, hookimpl
 @hookimpl
 def register_stages():
     return [
-        Stage(name="toy_number", summary="Writes a number.", config="toy_parts:NumberConfig", build="toy_parts:number", gives="number"),
+        Stage(
+            name="toy_number",
+            summary="Writes a number.",
+            config="toy_parts:NumberConfig",
+            build="toy_parts:number",
+            gives="number",
+        ),
         Stage(
             name="toy_sum",
             summary="Adds numbers.",

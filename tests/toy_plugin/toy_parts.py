@@ -53,7 +53,11 @@ def graph(config: ToyConfig, seed: int) -> list[Step]:
         Step(id="left", stage="toy_number", config=config.left, seed=seed, resources=resources("left")),
         Step(id="right", stage="toy_number", config=config.right, seed=seed, resources=resources("right")),
         Step(
-            id="sum", stage="toy_sum", config=config.sum, inputs={"left": "left", "right": "right"}, resources=resources("sum")
+            id="sum",
+            stage="toy_sum",
+            config=config.sum,
+            inputs={"left": "left", "right": "right"},
+            resources=resources("sum"),
         ),
     ]
 
@@ -103,5 +107,3 @@ def file_fingerprint(config: FileConfig) -> str:
 
 def no_model(config, spec):
     raise NotImplementedError
-
-
