@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from genpipe.data import open_split
+from genpipe.dataspec import DataSpec
+from genpipe.errors import DataError, RecipeError
+
+
+def archive(tmp_path, **arrays):
+    np.savez(tmp_path / "examples.npz", **arrays)
+    return {"name": "npz", "path": str(tmp_path / "examples.npz")}
+
+
+def rows(num=100, columns=3):
+    return np.random.default_rng(0).normal(size=(num, columns)) * 5 + 2
+
+
+def test_splits_are_disjoint_whole_and_of_the_asked_sizes(stage, tmp_path):
+    x = np.arange(200.0).reshape(100, 2)
+    folder = stage("data", {"dataset": archive(tmp_path, x=x), "test_fraction": 0.3, "validation_fraction": 0.1})
+    parts = [np.asarray(open_split(folder, name).x)[:, 0] for name in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [60, 10, 30]
+    assert sorted(np.concatenate(parts)) == list(x[:, 0])
+
+
+def test_labels_stay_with_their_examples(stage, tmp_path):
+    x = rows()
+    x[:, 0] = np.arange(100)
+    folder = stage("data", {"dataset": {**archive(tmp_path, x=x, y=np.arange(100)), "y": "y"}})
+    for name in ("train", "test"):
+        split = open_split(folder, name)
+        assert split.y.tolist() == split.x[:, 0].tolist()
+
+
+def test_the_seed_alone_decides_the_split(stage, tmp_path):
+    config = {"dataset": archive(tmp_path, x=rows())}
+    first, again, other = (open_split(stage("data", config, seed=s), "test").x for s in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_statistics_are_those_of_the_training_split(stage, tmp_path):
+    folder = stage("data", {"dataset": archive(tmp_path, x=rows())})
+    spec, train = DataSpec.read(folder / "spec.json"), open_split(folder, "train").x.astype(np.float64)
+    assert np.allclose(spec.mean, train.mean(axis=0), rtol=1e-12)
+    assert np.allclose(spec.std, train.std(axis=0), rtol=1e-12)
+
+
+def test_integer_images_keep_their_levels_and_type(stage):
+    folder = stage("data", {"dataset": {"name": "digits", "limit": 50}})
+    split = open_split(folder, "train")
+    assert split.spec.levels == 17
+    assert split.spec.mean is None
+    assert split.x.dtype == np.uint8
+
+
+def test_limit_keeps_examples_chosen_by_hash(stage, tmp_path):
+    x = np.arange(200.0).reshape(100, 2)
+    folder = stage("data", {"dataset": archive(tmp_path, x=x), "limit": 20})
+    kept = np.concatenate([open_split(folder, name).x[:, 0] for name in ("train", "test")])
+    assert len(set(kept)) == 20
+    assert kept.max() > 100  # not only from the front
+
+
+def test_a_constant_column_is_named(stage, tmp_path):
+    x = rows()
+    x[:, 1] = 0.1
+    with pytest.raises(DataError, match=r"1 of 3 columns are constant in the training split \(1\)"):
+        stage("data", {"dataset": archive(tmp_path, x=x)})
+
+
+def test_a_split_that_is_too_small_is_an_error(stage, tmp_path):
+    with pytest.raises(DataError, match="the split 'test' has 1 of 10"):
+        stage("data", {"dataset": archive(tmp_path, x=rows(10)), "test_fraction": 0.1})
+
+
+def test_fractions_that_leave_nothing_are_a_mistake(stage):
+    with pytest.raises(RecipeError, match="none are left to train"):
+        stage("data", {"dataset": "digits", "test_fraction": 0.6, "validation_fraction": 0.4})
+
+
+def test_a_preview_is_drawn(steps):
+    assert (steps.data / "preview.png").read_bytes().startswith(b"\x89PNG")

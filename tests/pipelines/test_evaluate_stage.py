@@ -1,0 +1,127 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from genpipe.artifacts import read_manifest
+from genpipe.dataspec import DataSpec
+from genpipe.errors import PluginError, UsageError
+from genpipe.persistence import load_model
+from genpipe.pipelines.evaluate.baselines import floor_row
+from genpipe.pipelines.evaluate.score import features_of
+from genpipe.pipelines.evaluate.stage import model_row
+from genpipe.pipelines.sample.draw import Drawing
+from genpipe.registry import registry
+from genpipe.table import Table
+
+
+def inputs(steps):
+    return {"data": steps.data, "model": steps.model, "samples": steps.samples}
+
+
+def test_rows_are_oracle_model_copy_and_floor_all_of_one_size(steps):
+    table = Table.read(steps.evaluation / "table.json")
+    assert [row.name for row in table.rows] == ["oracle", "model", "copy", "floor"]
+    assert {e.num for row in table.rows for e in row.estimates} == {table.num}
+
+
+def test_every_number_has_its_name_error_and_direction(steps):
+    for row in Table.read(steps.evaluation / "table.json").rows:
+        for cell in row.estimates:
+            assert math.isfinite(cell.value), cell
+            assert cell.standard_error is None or cell.standard_error >= 0
+            assert cell.better in ("higher", "lower", None)
+
+
+def test_copies_are_found_and_held_out_data_is_none(steps):
+    table = Table.read(steps.evaluation / "table.json")
+    assert table.row("copy").cell("copies [%]").value == pytest.approx(100)
+    assert table.row("oracle").cell("copies [%]").value == pytest.approx(0, abs=1e-9)
+
+
+def test_noise_on_17_levels_has_log2_17_bits_per_dimension(runs):
+    floor = Table.read(runs["grey"].evaluation / "table.json").row("floor")
+    assert floor.cell("bits/dim").value == pytest.approx(math.log2(17), rel=1e-9)
+    assert floor.cell("bits/dim").kind == "exact"
+
+
+def test_a_bound_is_called_one_and_rows_without_density_say_why(runs):
+    table = Table.read(runs["grey"].evaluation / "table.json")
+    assert table.row("model").cell("bits/dim").kind == "lower_bound"
+    assert "not known" in table.row("oracle").absent["likelihood"]
+    assert "no density" in table.row("copy").absent["likelihood"]
+
+
+def test_where_the_truth_is_known_the_oracle_has_its_likelihood(runs):
+    table = Table.read(runs["points"].evaluation / "table.json")
+    truth, model, floor = (table.row(name).cell("log-likelihood [nats]") for name in ("oracle", "model", "floor"))
+    assert truth.kind == "exact"
+    assert truth.value > model.value > floor.value
+    assert model.value == pytest.approx(truth.value, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", ["grey", "points"])
+def test_shards_change_nothing(stage, runs, kind):
+    whole = Table.read(runs[kind].evaluation / "table.json")
+    for num_shards in (1, 2, 64):
+        size = math.ceil(whole.num / num_shards)
+        folder = stage("evaluate", {"batch_size": size, "num_nearest": 0}, inputs(runs[kind]))
+        table = Table.read(folder / "table.json")
+        for name in ("oracle", "copy", "floor"):
+            for cell, other in zip(whole.row(name).estimates, table.row(name).estimates, strict=True):
+                assert other.value == pytest.approx(cell.value, rel=1e-12, abs=1e-12), (name, cell.name)
+
+
+def test_samples_that_are_too_few_are_continued_from_their_own_stream(stage, runs):
+    steps = runs["points"]
+    model = load_model(steps.model, registry())
+    few = stage("sample", {"num": 10}, {"model": steps.model})
+    row = model_row(model, Drawing.read(few / "drawing.json"), few, 64, 16)
+    assert np.allclose(row.x.numpy(), np.load(steps.samples / "samples.npy"), rtol=1e-6)
+
+
+def test_more_examples_than_are_held_out_is_an_error(stage, runs):
+    with pytest.raises(UsageError, match=r"evaluate\.num is 500, but 120 examples are held out and 480"):
+        stage("evaluate", {"num": 500}, inputs(runs["points"]))
+
+
+def test_the_closest_samples_are_kept_closest_first(steps):
+    found = np.load(steps.evaluation / "nearest.npz")
+    assert len(found["ratio"]) == 12
+    assert (np.diff(found["ratio"]) >= 0).all()
+    assert found["ratio"][0] == found["model_ratios"].min()
+    assert found["samples"].shape == found["neighbours"].shape
+
+
+def test_the_summary_has_the_models_numbers_plain_and_kinds_apart(runs):
+    metrics = read_manifest(runs["grey"].evaluation).summary["metrics"]
+    assert "FD(standardise)" in metrics
+    assert "bits/dim lower_bound" in metrics
+    assert "bits/dim" not in metrics
+    assert "oracle FD(standardise)" in metrics
+
+
+def test_floors_densities_integrate_to_one_over_their_range():
+    spec = DataSpec(name="unit", event="image", shape=(1, 1, 2), low=-1.0, high=3.0)
+    row = floor_row(spec, 1000, seed=0)
+    assert float(row.x.min()) >= -1
+    assert float(row.x.max()) <= 3
+    assert row.log_prob(row.x[:2]).nats.exp().tolist() == pytest.approx([1 / 16] * 2)
+    points = DataSpec(name="points", event="vector", shape=(1,), mean=(2.0,), std=(3.0,))
+    grid = torch.linspace(-25, 29, 4001)[:, None]
+    density = floor_row(points, 10, seed=0).log_prob(grid).nats.exp()
+    assert float(torch.trapezoid(density, grid[:, 0])) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda x: x.flatten(1), "expected float64"),
+        (lambda x: x.double(), "of shape"),
+        (lambda x: x.flatten(1).double() / 0, "not finite"),
+    ],
+)
+def test_an_extractor_that_breaks_the_contract_is_named(broken, message):
+    with pytest.raises(PluginError, match=message):
+        features_of(broken, "broken", torch.ones(4, 1, 2, 2), 2)

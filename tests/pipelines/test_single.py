@@ -1,0 +1,81 @@
+import pytest
+
+from genpipe.errors import RecipeError
+from genpipe.recipe import load_recipe, shipped_recipes
+from genpipe.registry import registry
+
+VAE = {"pipeline": "single", "data": {"dataset": "digits"}, "model": "vae"}
+RECIPES = shipped_recipes(registry())
+
+
+def mistakes(recipe, overrides=()):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe, overrides, registry=registry())
+    return {(problem.key, problem.message) for problem in caught.value.problems}
+
+
+def test_five_steps_follow_each_other():
+    graph = load_recipe(VAE, registry=registry()).graph()
+    assert [step.id for step in graph] == ["data", "train", "sample", "evaluate", "report"]
+    assert graph["report"].inputs == {
+        "data": "data", "model": "train", "samples": "sample", "evaluation": "evaluate",
+    }  # fmt: skip
+    for step in graph:
+        takes = registry().get("stage", step.stage).takes
+        assert set(step.inputs) <= set(takes)
+        for port, source in step.inputs.items():
+            assert registry().get("stage", graph[source].stage).gives == takes[port].removesuffix("?")
+
+
+def test_every_step_has_the_runs_seed_and_its_resources():
+    graph = load_recipe({**VAE, "seed": 7}, ["resources.train.gpus=1"], registry=registry()).graph()
+    assert {step.seed for step in graph} == {7}
+    assert (graph["train"].resources.cpus, graph["train"].resources.gpus) == (2, 1)
+    assert graph["data"].resources.cpus == 1
+
+
+def test_a_sampler_that_the_family_lacks_is_named_with_the_nearest():
+    assert mistakes(VAE, ["sample.sampler=men"]) == {
+        ("sample.sampler", "family 'vae' has no sampler 'men'; did you mean 'mean'?")
+    }
+
+
+def test_options_that_mean_nothing_are_mistakes():
+    assert mistakes(VAE, ["sample.eta=0.5"]) == {
+        ("sample.eta", "the sampler 'draw' takes no eta; it is an option of 'ddim'")
+    } or mistakes(VAE, ["sample.eta=0.5"]) == {
+        ("sample.eta", "the sampler 'mean' takes no eta; it is an option of 'ddim'")
+    }
+    mixture = {**VAE, "model": "gaussian_mixture"}
+    assert {key for key, _ in mistakes(mixture, ["sample.num_steps=5", "sample.labels=true"])} == {
+        "sample.num_steps",
+        "sample.labels",
+    }
+
+
+def test_eta_belongs_to_ddim():
+    diffusion = {**VAE, "model": "diffusion"}
+    load_recipe(diffusion, ["sample.sampler=ddim", "sample.eta=0.5"], registry=registry())
+    assert {key for key, _ in mistakes(diffusion, ["sample.sampler=ddpm", "sample.eta=0.5"])} == {"sample.eta"}
+
+
+def test_a_metric_given_twice_is_a_mistake():
+    assert mistakes({**VAE, "evaluate": {"metrics": ["frechet", "frechet"]}}) == {
+        ("evaluate.metrics", "metric 'frechet' is given 2 times")
+    }
+
+
+def test_an_unknown_step_in_resources_is_a_mistake():
+    ((key, message),) = mistakes(VAE, ["resources.trian.cpus=1"])
+    assert key == "resources.trian"
+    assert "did you mean 'train'" in message
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_shipped_recipe_is_valid_short_and_describes_itself(name):
+    recipe = load_recipe(name, registry=registry())
+    assert recipe.description
+    assert recipe.graph()
+    lines = RECIPES[name].read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert len(lines) <= 60
