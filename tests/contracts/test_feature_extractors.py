@@ -1,0 +1,84 @@
+"""What every registered feature extractor keeps, ours and a stranger's alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from genpipe import components
+from genpipe.dataspec import DataSpec
+from genpipe.evaluation import FeatureExtractor
+from genpipe.registry import registry
+
+EXTRACTORS = [provided.record for provided in registry().all("feature_extractor")]
+RNG = np.random.default_rng(0)
+# Each with a position that never changes, as the corners of real images do; a vector's columns all vary.
+IMAGES = RNG.integers(0, 17, (60, 1, 8, 8)).astype(np.uint8)
+IMAGES[:, :, 0, 0] = 0
+COLOURS = RNG.uniform(-1, 1, (60, 3, 8, 8)).astype(np.float32)
+DATA = {
+    "image": [
+        (DataSpec(name="grey", event="image", shape=(1, 8, 8), levels=17), torch.from_numpy(IMAGES)),
+        (DataSpec(name="colour", event="image", shape=(3, 8, 8), low=-1.0, high=1.0), torch.from_numpy(COLOURS)),
+    ],
+    "vector": [
+        (
+            DataSpec(name="points", event="vector", shape=(2,)),
+            torch.from_numpy(RNG.normal(size=(60, 2)).astype(np.float32)),
+        )
+    ],
+    "sequence": [
+        (
+            DataSpec(name="words", event="sequence", shape=(6,), levels=4),
+            torch.from_numpy(RNG.integers(0, 4, (60, 6)).astype(np.uint8)),
+        )
+    ],
+}
+CASES = [
+    pytest.param(record, spec, x, id=f"{record.name}-{spec.name}")
+    for record in EXTRACTORS
+    for event in record.events
+    for spec, x in DATA[event]
+]
+pytestmark = pytest.mark.parametrize(("record", "spec", "x"), CASES)
+
+
+def prepared(record: components.FeatureExtractor, spec: DataSpec, x: Tensor) -> FeatureExtractor:
+    extractor: FeatureExtractor = record.builder(record.config_class())
+    extractor.prepare(spec, x)
+    return extractor
+
+
+def test_features_are_finite_float64_vectors(record: components.FeatureExtractor, spec: DataSpec, x: Tensor) -> None:
+    found = prepared(record, spec, x)(x)
+    assert found.ndim == 2
+    assert len(found) == len(x)
+    assert found.dtype == torch.float64
+    assert found.isfinite().all()
+    assert not found.requires_grad
+
+
+def test_an_examples_features_do_not_depend_on_its_batch(
+    record: components.FeatureExtractor, spec: DataSpec, x: Tensor
+) -> None:
+    extractor = prepared(record, spec, x)
+    one_by_one = torch.cat([extractor(x[i : i + 1]) for i in range(10)])
+    torch.testing.assert_close(extractor(x)[:10], one_by_one, rtol=1e-6, atol=1e-9)
+
+
+def test_input_is_left_alone(record: components.FeatureExtractor, spec: DataSpec, x: Tensor) -> None:
+    before = x.clone()
+    prepared(record, spec, x)(x)
+    assert torch.equal(x, before)
+
+
+def test_fingerprint_is_a_short_line_that_comes_back(
+    record: components.FeatureExtractor, spec: DataSpec, x: Tensor
+) -> None:
+    first, second = (prepared(record, spec, x).fingerprint for _ in range(2))
+    assert first == second
+    assert first.startswith(record.name)
+    assert len(first) <= 80
+    assert "\n" not in first
