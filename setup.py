@@ -140,7 +140,14 @@ class CMakeBuild(build_ext):
         cmake = find_tool("cmake", "CMAKE_BIN_DIR", "cmake")
         archs = os.environ.get("GENPIPE_CUDA_ARCHS", DEFAULT_CUDA_ARCHS) if mode != "OFF" else ""
         configure = [
-            cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", "--log-level=WARNING",
+            cmake,
+            "-S",
+            str(ROOT),
+            "-B",
+            str(folder),
+            "-G",
+            "Ninja",
+            "--log-level=WARNING",
             "-DCMAKE_BUILD_TYPE=Release",
             # Passed each time: the cached one may lie in an isolated environment that pip has deleted.
             f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja', 'BIN_DIR', 'ninja')}",

@@ -105,7 +105,7 @@ def test_cuda_that_cannot_be_met_stops_the_build(setup_script, tmp_path, monkeyp
     monkeypatch.setattr(setup_script, "find_nvcc", lambda: nvcc)
     with pytest.raises(SystemExit, match="the installed torch is a CPU build"):
         setup_script.cuda_mode(None)
-    with pytest.raises(SystemExit, match="CUDA 13.0 but .* is CUDA 12; their major versions must agree"):
+    with pytest.raises(SystemExit, match=r"CUDA 13.0 but .* is CUDA 12; their major versions must agree"):
         setup_script.cuda_mode("13.0")
     assert setup_script.cuda_mode("12.8") == ("ON", nvcc)
     monkeypatch.setattr(setup_script, "find_nvcc", lambda: None)

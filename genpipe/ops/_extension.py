@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import torch  # the core links against torch's libraries, which this loads
 
 try:
-    from genpipe import _C as core
+    core: Any = importlib.import_module("genpipe._C")
 except ImportError as error:
     if "GENPIPE_CPU" in str(error):
         raise
-    if isinstance(error, ModuleNotFoundError) or "cannot import name" in str(error):
+    if isinstance(error, ModuleNotFoundError):
         advice = "it has not been built for this Python; run: pip install --no-build-isolation -e ."
     else:
         advice = (

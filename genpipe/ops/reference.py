@@ -54,7 +54,9 @@ def uniform(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tenso
 def randint(key: Tensor, high: int, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
     """ops.randint, in Python's integers."""
     first, second = words(key, shape, first_index), words(key, shape, first_index, second_plane=True)
-    values = [(((a << 32) | b) * high) >> 64 for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)]
+    values = [
+        (((a << 32) | b) * high) >> 64 for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)
+    ]
     return torch.tensor(values, dtype=torch.int64).reshape(tuple(shape))
 
 

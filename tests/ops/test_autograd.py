@@ -7,7 +7,6 @@ import torch
 
 from genpipe import ops
 from genpipe.ops import reference
-
 from tests.ops.cases import randn
 
 KEY = ops.key(3, "autograd")
@@ -79,7 +78,9 @@ def test_opcheck_has_no_complaint(op):
 
 
 def test_every_op_is_opchecked():
-    registered = {name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "genpipe::" in name}
+    registered = {
+        name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "genpipe::" in name
+    }
     assert registered == set(sample_arguments())
 
 

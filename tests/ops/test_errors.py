@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from genpipe import _C, ops
-
 from tests.ops.cases import randn
 
 KEY = ops.key(0, 0)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from genpipe import ops
 from genpipe.ops import reference
-
 from tests.ops.cases import DTYPES, EVENTS
 
 KEY = ops.key(20240607, "tests")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from genpipe import ops
 from genpipe.ops import reference
-
 from tests.ops.cases import DTYPES, EVENTS, layouts, randn
 
 KEY = ops.key(1, "values")

@@ -22,13 +22,13 @@ struct BernoulliNllBackwardArgs {
 template <class T>
 GENPIPE_FN T bernoulli_nll_term(T logit, T x) {
   T positive = select(logit > T(0), logit, T(0));
-  return fma(-x, logit, positive) + log1p_unit(exp_decay(-abs(logit)));
+  return fma(-x, logit, positive) + log1p_unit(exp_decay(abs(logit)));
 }
 
 // d nll / d logit = sigmoid(logit) - x, with the sigmoid from exp(-|logit|), which cannot overflow.
 template <class T>
 GENPIPE_FN T bernoulli_nll_slope(T logit, T x) {
-  T e = exp_decay(-abs(logit));
+  T e = exp_decay(abs(logit));
   T r = reciprocal_one_to_two(T(1) + e);
   return select(logit < T(0), e * r, r) - x;
 }

@@ -141,18 +141,27 @@ GENPIPE_FN double exp(double x) {
   return p * bit_cast<double>((half + 1023) << 52) * bit_cast<double>((i - half + 1023) << 52);
 }
 
-// exp(x) for x <= 0 where anything under the smallest normal number may as well be that number.
+// exp(-x) for x >= 0, to an absolute error of float's rounding: the relative one grows with x (1e-8 x for float), and
+// anything under the smallest normal number may as well be that number.
 GENPIPE_FN float exp_decay(float x) {
-  x = select(x < -87.0f, -87.0f, x);
-  int32_t i;
-  float p = exp_parts(x, &i);
+  x = select(x > 87.0f, 87.0f, x);
+  const float magic = 12582912.0f;
+  float shifted = fma(x, -1.44269504f, magic);
+  float r = fma(x, -1.44269504f, magic - shifted);  // in powers of two, without ln 2's second part
+  float p = 0.000154531629f;
+  p = fma(p, r, 0.00133908634f);
+  p = fma(p, r, 0.00961808256f);
+  p = fma(p, r, 0.0555035711f);
+  p = fma(p, r, 0.240226508f);
+  p = fma(p, r, 0.693147188f);
+  p = fma(p, r, 1.0f);
+  int32_t i = bit_cast<int32_t>(shifted) - bit_cast<int32_t>(magic);
   return p * bit_cast<float>((i + 127) << 23);
 }
 
 GENPIPE_FN double exp_decay(double x) {
-  x = select(x < -708.0, -708.0, x);
   int64_t i;
-  double p = exp_parts(x, &i);
+  double p = exp_parts(-select(x > 708.0, 708.0, x), &i);
   return p * bit_cast<double>((i + 1023) << 52);
 }
 

@@ -1,0 +1,60 @@
+# make run    sets up .venv, compiles the core and runs the digits recipe
+# make test   the same set-up, then the tests        make lint         ruff and mypy
+# make check-cuda   compile the CUDA sources (nvcc)   make gpu-check    build and test on a GPU host
+# make bench  the ops' benchmarks                     make clean        remove what was built
+# PYTHON=python3.12 chooses the interpreter, MAX_JOBS=2 the number of compilers.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CORE_SOURCES := $(shell find core_ext -type f -not -name '*.md' -not -name '*.pyc' 2>/dev/null)
+RECIPE ?= digits-vae
+
+.PHONY: run test lint check-cuda gpu-check bench clean setup
+
+run: setup
+	$(BIN)/genpipe run $(RECIPE)
+
+test: setup
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(VENV)/built
+
+# The interpreter and torch come first: the core is compiled against the torch that is there.
+$(VENV)/torch: constraints.txt
+	@test -n "$(PYTHON)" || { echo "genpipe needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "== setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== installing torch (the largest download)"
+	@$(PIP) install -q -c constraints.txt torch
+	@touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml setup.py CMakeLists.txt
+	@echo "== installing genpipe's dependencies and compiling its core"
+	@$(PIP) install -q -c constraints.txt -e '.[dev]' 'setuptools>=77' 'pybind11>=3' ninja cmake
+	@touch $@ $(VENV)/built
+
+$(VENV)/built: $(VENV)/installed $(CORE_SOURCES)
+	@echo "== compiling the core"
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+check-cuda: setup
+	GENPIPE_CUDA=CHECK $(BIN)/python setup.py -q build_ext --build-lib build/cuda-check
+	@echo "== the CUDA sources compile"
+
+# For a host with a GPU, torch and a toolkit: uses its own python and needs no network.
+gpu-check:
+	bash benchmarks/gpu_check.sh
+
+bench: setup
+	$(BIN)/python benchmarks/ops.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info genpipe/_C*.so genpipe/_build.json
