@@ -6,8 +6,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from genpipe import ops
 from genpipe.ops import reference
@@ -41,26 +39,6 @@ def test_numbers_are_the_references(rows, event, device):
 
     integers = ops.randint(KEY, 1000, shape, first_index=11, device=device).cpu()
     assert torch.equal(integers, reference.randint(KEY, 1000, shape, first_index=11))
-
-
-@given(
-    rows=st.integers(1, 6),
-    columns=st.integers(1, 90),
-    first_index=st.integers(0, 2**40),
-    split=st.integers(0, 6),
-    seed=st.integers(-(2**63), 2**63 - 1),
-    stream=st.integers(0, 2**63 - 1),
-)
-@settings(max_examples=60, deadline=None)
-def test_any_split_of_a_batch_gives_its_samples(rows, columns, first_index, split, seed, stream):
-    key = ops.key(seed, stream)
-    split = min(split, rows)
-    for draw in (ops.normal, ops.uniform):
-        for dtype in DTYPES:
-            whole = draw(key, (rows, columns), first_index=first_index, dtype=dtype)
-            head = draw(key, (split, columns), first_index=first_index, dtype=dtype)
-            tail = draw(key, (rows - split, columns), first_index=first_index + split, dtype=dtype)
-            assert torch.equal(whole, torch.cat([head, tail]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
