@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -114,7 +115,7 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
         """One optimisation step; gives the loss terms. Families with one optimiser inherit this."""

@@ -92,9 +92,7 @@ def read_newest(folder: Path, identity: Mapping[str, Any]) -> TrainState | None:
                 seconds=fields["seconds"],
             )
         except (ArtifactError, SafetensorError, KeyError, ValueError, OSError) as error:
-            log.warning(
-                "a checkpoint is damaged and was passed over (%s); going back to the one before", error
-            )
+            log.warning("a checkpoint is damaged and was passed over (%s); going back to the one before", error)
     return None
 
 

@@ -19,9 +19,7 @@ class TrainConfig(Config):
     weight_decay: float = Field(0.0, ge=0, description="weight decay of every parameter")
     betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's decay rates")
     warmup_steps: int = Field(50, ge=0, description="steps over which the learning rate rises linearly")
-    schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="the learning rate after the warm-up"
-    )
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="the learning rate after the warm-up")
     clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null does not clip")
     ema_decay: float = Field(
         0.999, ge=0, lt=1, description="decay of the averaged weights that the model ends with; 0 is off"
@@ -34,9 +32,7 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _checked(self) -> Self:
         if self.batch_size % self.accumulation:
-            raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}"
-            )
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}, expected numbers in [0, 1)")
         return self

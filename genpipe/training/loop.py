@@ -28,6 +28,8 @@ from genpipe.training.optimizers import LoopOptimizers, learning_rate
 
 log = logging.getLogger("genpipe.training")
 
+FULL_PRECISION = nullcontext()
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
@@ -55,9 +57,7 @@ def build_model(family: Family, config: Any, spec: DataSpec, *, seed: int) -> Mo
         torch.manual_seed(seed)
         model = family.builder(config, spec)
     if not isinstance(model, Model):
-        raise PluginError(
-            f"family '{family.name}' built a {type(model).__name__}, expected a genpipe.model.Model"
-        )
+        raise PluginError(f"family '{family.name}' built a {type(model).__name__}, expected a genpipe.model.Model")
     return model
 
 
@@ -113,7 +113,7 @@ class _Loop:
         progress: ProgressFile,
     ) -> None:
         self.model, self.feed, self.config, self.seed = model, feed, config, seed
-        self.scratch, self.progress = scratch, progress
+        self.scratch, self.progress, self.device = scratch, progress, feed.device
         self.optimizers = LoopOptimizers(model, config)
         self.parameters: list[Tensor] = list(model.parameters())
         averaging = config.ema_decay > 0
@@ -135,7 +135,7 @@ class _Loop:
         window: list[Mapping[str, Tensor]] = []  # terms of each step since the last logged entry
         first, seconds_before = self._resume(window)
         model.train()
-        immediate = model.device.type == "cpu"  # reading a loss there waits for nothing
+        immediate = self.device.type == "cpu"  # reading a loss there waits for nothing
         for step in range(first, config.steps):
             terms = self._step(step)
             window.append(terms)
@@ -195,31 +195,23 @@ class _Loop:
     def _seed_generators(self, counter: int) -> None:
         seed = (self.seed * 0x9E3779B97F4A7C15 + counter * 0xD1B54A32D192ED03) % 2**63
         torch.default_generator.manual_seed(seed)
-        if self.model.device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.model.device.type, dtype=torch.bfloat16)
+            return FULL_PRECISION
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _check_terms(self, terms: Any) -> None:
         if not isinstance(terms, Mapping) or not isinstance(terms.get("loss"), Tensor):
-            keys = (
-                f"a mapping with {sorted(terms)}"
-                if isinstance(terms, Mapping)
-                else f"a {type(terms).__name__}"
-            )
+            keys = f"a mapping with {sorted(terms)}" if isinstance(terms, Mapping) else f"a {type(terms).__name__}"
             raise PluginError(
                 f"family '{self.model.family.name}': train_step gave {keys}, expected a mapping of scalar tensors with 'loss'"
             )
         for name, term in terms.items():
             if not isinstance(term, Tensor) or term.ndim != 0:
-                given = (
-                    f"shape {tuple(term.shape)}"
-                    if isinstance(term, Tensor)
-                    else f"type {type(term).__name__}"
-                )
+                given = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"type {type(term).__name__}"
                 raise PluginError(
                     f"family '{self.model.family.name}': the loss term '{name}' has {given}, expected a scalar tensor"
                 )
@@ -227,14 +219,10 @@ class _Loop:
     def _log(self, step: int, window: list[Mapping[str, Tensor]]) -> None:
         """Means over the steps since the last entry; on an accelerator the one place that waits for it."""
         self._find_divergence(step + 1 - len(window), window)
-        means = {
-            name: float(torch.stack([t[name] for t in window if name in t]).mean()) for name in window[-1]
-        }
+        means = {name: float(torch.stack([t[name] for t in window if name in t]).mean()) for name in window[-1]}
         entry = {"step": step + 1, "learning_rate": learning_rate(self.config, step), **means}
         self.history.append(entry)
-        self.progress(
-            step + 1, self.config.steps, keep=True, **{k: v for k, v in entry.items() if k != "step"}
-        )
+        self.progress(step + 1, self.config.steps, keep=True, **{k: v for k, v in entry.items() if k != "step"})
 
     def _find_divergence(self, first: int, window: list[Mapping[str, Tensor]]) -> None:
         if window:
@@ -247,19 +235,13 @@ class _Loop:
         """Before weights are kept: a finite loss can still have sent them to infinity."""
         self._find_divergence(done - len(window), window)
         if not checkpoints.all_finite(self.parameters):
-            self._diverged(
-                done - 1, window[-1] if window else {}, "the weights are not finite after this step"
-            )
+            self._diverged(done - 1, window[-1] if window else {}, "the weights are not finite after this step")
 
     def _diverged(self, step: int, terms: Mapping[str, Tensor], what: str = "the loss is not finite") -> None:
         values = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
         kept = checkpoints.list_checkpoints(self.scratch)
         last = f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint was written before"
-        clip = (
-            "set clip_norm"
-            if self.config.clip_norm is None
-            else f"lower clip_norm (now {self.config.clip_norm:g})"
-        )
+        clip = "set clip_norm" if self.config.clip_norm is None else f"lower clip_norm (now {self.config.clip_norm:g})"
         raise DivergedError(
             f"family '{self.model.family.name}' diverged at step {step + 1} of {self.config.steps}: {what}"
             f"{f' ({values})' if values else ''}; {last}. Lower learning_rate (now {self.config.learning_rate:g}) or {clip}"
@@ -289,7 +271,7 @@ class _Loop:
             self.model.load_state_dict(state.weights)
             if self.ema:
                 names = [name for name, _ in self.model.named_parameters()]
-                torch._foreach_copy_(self.ema, [state.ema[name].to(self.model.device) for name in names])
+                torch._foreach_copy_(self.ema, [state.ema[name].to(self.device) for name in names])
             self.optimizers.load_state(state.optimizers)
         except (RuntimeError, KeyError, ValueError) as error:
             raise UsageError(
@@ -297,8 +279,6 @@ class _Loop:
                 f"'{self.model.family.name}': {error}; remove the folder to train from the start"
             ) from None
         self.history = list(state.history)
-        window.extend(
-            {k: torch.tensor(v, device=self.model.device) for k, v in terms.items()} for terms in state.window
-        )
+        window.extend({k: torch.tensor(v, device=self.device) for k, v in terms.items()} for terms in state.window)
         log.info("going on from step %d of %d", state.step, self.config.steps)
         return state.step, state.seconds

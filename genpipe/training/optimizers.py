@@ -33,9 +33,7 @@ class LoopOptimizers:
 
     def __init__(self, model: Model, config: TrainConfig) -> None:
         self.config, self.family = config, model.family.name
-        groups = {
-            name: [p for p in group if p.requires_grad] for name, group in model.parameter_groups().items()
-        }
+        groups = {name: [p for p in group if p.requires_grad] for name, group in model.parameter_groups().items()}
         self.parameters: dict[str, list[nn.Parameter]] = groups
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -67,13 +65,9 @@ class LoopOptimizers:
         """Backward, and one optimiser step where this is the last micro-batch."""
         if group not in self.optimizers:
             known = ", ".join(sorted(self.optimizers))
-            raise PluginError(
-                f"family '{self.family}' minimises the group '{group}'; its parameter_groups are {known}"
-            )
+            raise PluginError(f"family '{self.family}' minimises the group '{group}'; its parameter_groups are {known}")
         if not isinstance(loss, Tensor) or loss.ndim != 0:
-            given = (
-                f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            )
+            given = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise PluginError(f"family '{self.family}' gave {given} as its loss, expected a scalar tensor")
         if not loss.requires_grad:
             raise PluginError(f"the loss of family '{self.family}' depends on no parameter")
@@ -115,6 +109,4 @@ class LoopOptimizers:
                 group, index, key = path.rsplit("/", 2)
                 if group == name:
                     state.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict(
-                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-            )
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -12,9 +12,7 @@ from genpipe.config import Config
 class GaussiansConfig(Config):
     """Options of the data set `gaussians_2d`. The defaults are those of Srivastava et al. (2017), VEEGAN."""
 
-    layout: Literal["ring", "grid"] = Field(
-        "ring", description="8 modes on a circle, or 5 × 5 on a square grid"
-    )
+    layout: Literal["ring", "grid"] = Field("ring", description="8 modes on a circle, or 5 × 5 on a square grid")
     num_examples: int = Field(10_000, ge=2, description="examples drawn")
     radius: float = Field(2.0, gt=0, description="radius of the ring")
     spacing: float = Field(2.0, gt=0, description="distance between neighbours in the grid")

@@ -31,9 +31,7 @@ def build(config: GaussiansConfig, seed: int) -> RawData:
     e = noise.normal("offset", (config.num_examples, 2), dtype=torch.float64)
     x = (modes[which] + config.std * e).to(torch.float32)
     names = tuple(f"mode {k}" for k in range(len(modes)))
-    spec = DataSpec(
-        name="gaussians_2d", event="vector", shape=(2,), num_classes=len(modes), class_names=names
-    )
+    spec = DataSpec(name="gaussians_2d", event="vector", shape=(2,), num_classes=len(modes), class_names=names)
     return RawData(spec, x.numpy(), which.numpy())
 
 

@@ -25,9 +25,7 @@ def build(config: MoonsConfig, seed: int) -> RawData:
     upper = torch.stack([angle.cos(), angle.sin()], dim=1)
     lower = torch.tensor([1.0, 0.5], dtype=torch.float64) - upper
     x = torch.where(which[:, None] == 0, upper, lower) + config.std * e
-    spec = DataSpec(
-        name="moons", event="vector", shape=(2,), num_classes=2, class_names=("upper moon", "lower moon")
-    )
+    spec = DataSpec(name="moons", event="vector", shape=(2,), num_classes=2, class_names=("upper moon", "lower moon"))
     return RawData(spec, x.to(torch.float32).numpy(), which.numpy())
 
 

@@ -28,16 +28,12 @@ class DiffusionConfig(Config):
         le=1,
         description="share of training examples whose timestep is drawn as the bound weighs it",
     )
-    num_sampling_steps: int = Field(
-        100, ge=1, description="network evaluations per sample unless the sampler says"
-    )
+    num_sampling_steps: int = Field(100, ge=1, description="network evaluations per sample unless the sampler says")
     clip: bool = Field(True, description="keep the denoised x0 in the data's range (images)")
     num_bound_evaluations: int = Field(
         64, ge=2, multiple_of=2, description="network evaluations per example that estimate the bound"
     )
-    channels: int = Field(
-        32, ge=4, multiple_of=4, description="channels of the U-Net at full resolution (images)"
-    )
+    channels: int = Field(32, ge=4, multiple_of=4, description="channels of the U-Net at full resolution (images)")
     channel_multipliers: tuple[PositiveInt, ...] = Field(
         (1, 2),
         min_length=1,

@@ -86,17 +86,13 @@ class Diffusion(Model):
         """
         num, share = len(z), self.config.bound_share
         start = noise.at(0).uniform("timestep", (1,), dtype=torch.float64, device=z.device)
-        indices = torch.arange(
-            noise.first_index, noise.first_index + num, dtype=torch.float64, device=z.device
-        )
+        indices = torch.arange(noise.first_index, noise.first_index + num, dtype=torch.float64, device=z.device)
         u = (start + indices * GOLDEN) % 1.0
         for_bound = u < share
         t_bound = torch.searchsorted(self.cumulative_weights, u / share if share > 0 else u, right=True)
         t_simple = ((u - share) / (1 - share) * self.config.num_timesteps).long() if share < 1 else t_bound
         t = torch.where(for_bound, t_bound, t_simple).clamp_(0, self.config.num_timesteps - 1)
-        x, e = ops.q_sample_with_noise(
-            z, t, self.alpha_bar, key=noise.key("noise"), first_index=noise.first_index
-        )
+        x, e = ops.q_sample_with_noise(z, t, self.alpha_bar, key=noise.key("noise"), first_index=noise.first_index)
         output = self.network(x, self.log_snr[t]).float()
         if self.config.prediction_type == "epsilon":
             errors = (output - e).square().flatten(1).mean(1)
@@ -128,9 +124,7 @@ class Diffusion(Model):
         num_steps = self.config.num_sampling_steps if sampler.num_steps is None else sampler.num_steps
         num_steps = min(num_steps, self.config.num_timesteps) if sampler.num_steps is None else num_steps
         if not 1 <= num_steps <= self.config.num_timesteps:
-            raise UsageError(
-                f"num_steps is {num_steps}, expected 1 … {self.config.num_timesteps} (num_timesteps)"
-            )
+            raise UsageError(f"num_steps is {num_steps}, expected 1 … {self.config.num_timesteps} (num_timesteps)")
         eta = 0.0 if sampler.eta is None else sampler.eta
         if not 0 <= eta <= 1:
             raise UsageError(f"eta is {eta}, expected 0 … 1")
@@ -173,9 +167,7 @@ class Diffusion(Model):
         ).unflatten(1, (num_strata, 2))
         zero = torch.zeros(len(z), dtype=torch.int64, device=z.device)
         first = torch.stack([self._reconstruction(z, zero, noise.child(f"first/{j}")) for j in (0, 1)], dim=1)
-        halves = (
-            terms[..., 0] - terms[..., 1]
-        ) / 2  # a pair's mean has this squared as its unbiased variance
+        halves = (terms[..., 0] - terms[..., 1]) / 2  # a pair's mean has this squared as its unbiased variance
         variance = halves.square().sum(1) / num_strata**2 + ((first[:, 0] - first[:, 1]) / 2).square()
         nats = -(prior + float(self.kl_constants.sum()) + terms.mean((1, 2)) + first.mean(1))
         return LogProb(nats, "lower_bound", variance.sqrt())

@@ -56,9 +56,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.num_heads = max(
-            h for h in (1, 2, 4, 8) if channels % h == 0 and channels // h >= min(16, channels)
-        )
+        self.num_heads = max(h for h in (1, 2, 4, 8) if channels % h == 0 and channels // h >= min(16, channels))
         self.norm = nn.GroupNorm(4, channels)
         self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
@@ -112,7 +110,9 @@ class UNet(nn.Module):
                 at = w
         self.norm, self.head = nn.GroupNorm(4, at), nn.Conv2d(at, shape[0], 3, padding=1)
         nn.init.zeros_(self.head.weight)
-        self.to(memory_format=torch.channels_last)  # the layout that convolutions run in without reordering
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # the layout that convolutions run in without reordering
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
         level = F.silu(self.level(log_snr))

@@ -65,7 +65,5 @@ class FashionMnistConfig(Config):
         None,
         description="folder with the four files; by default $GENPIPE_DATA or Debian's dataset-fashion-mnist",
     )
-    part: Literal["all", "train", "test"] = Field(
-        "all", description="all 70,000, the first 60,000 or the last 10,000"
-    )
+    part: Literal["all", "train", "test"] = Field("all", description="all 70,000, the first 60,000 or the last 10,000")
     limit: int | None = Field(None, ge=2, description="only the first so many examples; null is all")

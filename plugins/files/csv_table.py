@@ -38,9 +38,7 @@ def build(config: CsvConfig, seed: int) -> RawData:
             header = [name.strip() for name in next(reader, [])]
             if not header:
                 raise DataError(f"{path} is empty, expected a row of column names")
-            wanted = (
-                list(config.columns) if config.columns else [name for name in header if name != config.label]
-            )
+            wanted = list(config.columns) if config.columns else [name for name in header if name != config.label]
             for name in [*wanted, *([config.label] if config.label else [])]:
                 if name not in header:
                     raise DataError(f"{path} has no column '{name}'{nearest(name, header)}")

@@ -44,9 +44,7 @@ def build(config: NpzConfig, seed: int) -> RawData:
     if x.dtype.kind not in "uif":
         raise DataError(f"{path}: '{config.x}' has type {x.dtype}, expected numbers")
     if x.ndim not in (2, 3, 4):
-        raise DataError(
-            f"{path}: '{config.x}' has shape {x.shape}, expected (N, D), (N, H, W) or (N, C, H, W)"
-        )
+        raise DataError(f"{path}: '{config.x}' has shape {x.shape}, expected (N, D), (N, H, W) or (N, C, H, W)")
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and config.channels_last:
@@ -59,9 +57,7 @@ def build(config: NpzConfig, seed: int) -> RawData:
         elif x.dtype.kind == "f":
             low, high = 0.0, 1.0
         else:
-            raise DataError(
-                f"{path}: '{config.x}' has type {x.dtype}: say how many levels there are (levels)"
-            )
+            raise DataError(f"{path}: '{config.x}' has type {x.dtype}: say how many levels there are (levels)")
     y = None
     if config.y is not None:
         y = read_array(path, config.y)[: config.limit]

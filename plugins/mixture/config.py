@@ -14,9 +14,7 @@ class MixtureConfig(Config):
 
     num_components: int = Field(10, ge=1, description="Gaussians in the mixture; 1 is the single Gaussian")
     covariance: Literal["full", "diagonal"] = Field("full", description="shape of each covariance matrix")
-    reg_covar: float = Field(
-        1e-3, gt=0, description="added to every covariance's diagonal, network units squared"
-    )
+    reg_covar: float = Field(1e-3, gt=0, description="added to every covariance's diagonal, network units squared")
     shrinkage: float = Field(
         0.0,
         ge=0,

@@ -33,11 +33,7 @@ class GaussianMixture(Model):
     def __init__(self, config: MixtureConfig, spec: DataSpec) -> None:
         super().__init__(GAUSSIAN_MIXTURE, config, spec)
         k, d = config.num_components, spec.num_dimensions
-        one = (
-            torch.eye(d, dtype=torch.float64)
-            if config.covariance == "full"
-            else torch.ones(d, dtype=torch.float64)
-        )
+        one = torch.eye(d, dtype=torch.float64) if config.covariance == "full" else torch.ones(d, dtype=torch.float64)
         self.register_buffer("log_weights", -torch.full((k,), float(k), dtype=torch.float64).log())
         self.register_buffer("means", torch.zeros(k, d, dtype=torch.float64))
         self.register_buffer("scales", one.repeat(k, *[1] * one.ndim))
@@ -61,9 +57,7 @@ class GaussianMixture(Model):
         total, best = config.num_starts * config.max_iterations, None
         for start in range(config.num_starts):
 
-            def report(
-                iteration: int, log_likelihood: float, done: int = start * config.max_iterations
-            ) -> None:
+            def report(iteration: int, log_likelihood: float, done: int = start * config.max_iterations) -> None:
                 progress(done + iteration, total, log_likelihood=log_likelihood)
 
             fit = em.fit(

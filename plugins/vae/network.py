@@ -93,9 +93,7 @@ def build_coders(
             ImageEncoder(shape, channels, num_halvings, latent_dim, dropout),
             ImageDecoder(shape, channels, num_halvings, latent_dim, dropout),
         )
-    return VectorCoder(shape[0], latent_dim, hidden, dropout), VectorCoder(
-        latent_dim, shape[0], hidden, dropout
-    )
+    return VectorCoder(shape[0], latent_dim, hidden, dropout), VectorCoder(latent_dim, shape[0], hidden, dropout)
 
 
 def bounded_below(log_var: Tensor, minimum: float) -> Tensor:

@@ -66,9 +66,7 @@ def trained(family: Family, event: str, tmp: Path) -> tuple[Model, TrainResult]:
         split = SPLITS[event]
         model = build_model(family, family.config_class(), split.spec, seed=0)
         config = TrainConfig(steps=8, batch_size=16, warmup_steps=0, log_every=4, ema_decay=0)
-        result = train(
-            model, split, config, seed=0, device="cpu", scratch=tmp / "scratch", progress=ProgressFile(None)
-        )
+        result = train(model, split, config, seed=0, device="cpu", scratch=tmp / "scratch", progress=ProgressFile(None))
         _trained[key] = (model, result)
     return _trained[key]
 

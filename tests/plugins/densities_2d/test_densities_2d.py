@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,7 @@ def test_the_moons_density_is_the_integral_over_the_angle(std: float) -> None:
             return float(np.exp(-0.5 * ((p - centre) ** 2).sum() / std**2) / (2 * np.pi * std**2) / np.pi)
 
         nodes = np.linspace(0, np.pi, 60)
-        pieces = [
-            quad(integrand, a, b, args=(s,))[0] for s in (1, -1) for a, b in zip(nodes, nodes[1:], strict=False)
-        ]
+        pieces = [quad(integrand, a, b, args=(s,))[0] for s in (1, -1) for a, b in itertools.pairwise(nodes)]
         assert value == pytest.approx(np.log(0.5 * sum(pieces)), abs=2e-3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def test_spaced_timesteps_end_the_process_and_each_leads_to_the_next_of_the_list
     assert steps[-1] >= 0
     pairs = schedule.pairs(num_steps)
     assert [t for t, _, _ in pairs] == steps
-    for (_, _, a_p), (following, _, _) in zip(pairs, pairs[1:], strict=False):
+    for (_, _, a_p), (following, _, _) in itertools.pairwise(pairs):
         assert a_p == float(schedule.alpha_bar[following])
     assert pairs[-1][2] == 1.0
     assert schedule.spaced(1000) == list(range(999, -1, -1))
@@ -219,9 +220,7 @@ def full_bound(model: Diffusion, z: Tensor, noise: Noise) -> Tensor:
 @pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large"])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("spec", [PLANE, DIGITS], ids=lambda s: s.name)
-def test_the_estimated_bound_is_that_of_all_terms(
-    spec: DataSpec, prediction_type: str, variance_type: str
-) -> None:
+def test_the_estimated_bound_is_that_of_all_terms(spec: DataSpec, prediction_type: str, variance_type: str) -> None:
     model = made(
         spec,
         num_timesteps=40,

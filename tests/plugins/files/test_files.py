@@ -59,7 +59,11 @@ def test_archives_give_images_and_vectors(
         ({"x": np.array([{"a": 1}, None], dtype=object)}, {}, "'x' holds Python objects, which are never read"),
         ({"x": np.array(["a", "b"])}, {}, "'x' has type <U1, expected numbers"),
         ({"x": np.zeros(3)}, {}, r"'x' has shape \(3,\), expected \(N, D\)"),
-        ({"x": np.array([[1.0, 2.0], [np.nan, 0.0], [1.0, 1.0]])}, {}, "1 of 3 examples have NaN or infinity, first at 1"),
+        (
+            {"x": np.array([[1.0, 2.0], [np.nan, 0.0], [1.0, 1.0]])},
+            {},
+            "1 of 3 examples have NaN or infinity, first at 1",
+        ),
         ({"x": np.zeros((3, 2, 2), dtype=np.int64)}, {}, "say how many levels there are"),
         ({"x": np.full((3, 2, 2), 1.5)}, {}, r"values in \[1.5, 1.5\], expected \[0.0, 1.0\]"),
         ({"x": np.full((3, 2, 2), 20)}, {"levels": 17}, r"values in \[20, 20\], expected 0 … 16"),
@@ -152,9 +156,7 @@ def test_labels_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
         ("a,b\n", {}, "0 examples"),
     ],
 )
-def test_tables_that_are_not_right_are_explained(
-    text: str, options: dict[str, Any], says: str, tmp_path: Path
-) -> None:
+def test_tables_that_are_not_right_are_explained(text: str, options: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=says):
         table(tmp_path, text, **options)
 
@@ -222,9 +224,7 @@ def four_files(folder: Path, suffix: str = ".gz") -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gz", ""])
-def test_the_folder_is_the_option_or_the_variable(
-    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_is_the_option_or_the_variable(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     four_files(tmp_path / "fashion-mnist", suffix)
     monkeypatch.delenv("GENPIPE_DATA", raising=False)
     given = fashion_mnist.build(FashionMnistConfig(folder=tmp_path / "fashion-mnist"), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ def test_the_likelihood_never_falls() -> None:
     fitted(clusters(), lambda at, total, **n: seen.append(n["log_likelihood"]), num_components=4, reg_covar=1e-9)
     steps = seen[:-1]  # the last report repeats the best
     assert len(steps) > 3
-    assert all(after >= before - 1e-9 for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after >= before - 1e-9 for before, after in itertools.pairwise(steps))
 
 
 def test_shrinkage_scales_what_is_off_the_diagonal_and_nothing_else() -> None:
