@@ -63,8 +63,11 @@ def pairs_figure(nearest: Mapping[str, Array], spec: DataSpec, theme: Theme) -> 
     axes = figure.add_subplot()
     for sample, neighbour in zip(samples, neighbours, strict=True):
         axes.plot(*zip(sample, neighbour, strict=True), color=theme.muted, linewidth=0.8, zorder=1)
-    axes.scatter(*neighbours.T, s=22, color=theme.real, linewidths=0, label="nearest training example", zorder=2)
-    axes.scatter(*samples.T, s=10, color=theme.model, linewidths=0, label="sample", zorder=3)
+    for points, label, size, colour in (
+        (neighbours, "nearest training example", 22, theme.real),
+        (samples, "sample", 10, theme.model),
+    ):
+        axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, label=label, zorder=2)
     dress(axes, theme)
     axes.set(xlabel="x₁ [data units]", ylabel="x₂ [data units]", aspect="equal", adjustable="datalim")
     legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.1)
@@ -78,12 +81,13 @@ def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
     axes = figure.add_subplot()
     both = np.concatenate([model, real])
     high = max(1.5, 1.02 * float(np.quantile(both[np.isfinite(both)], 0.99))) if np.isfinite(both).any() else 1.5
-    edges = np.linspace(0, high, 41)
+    edges = np.linspace(0, high, 41).tolist()
     # The last bar holds all that is farther, so that both add up to 100 %.
-    for values, name, options in (
-        (real, "held-out data", {"color": theme.real, "alpha": 0.6}),
-        (model, "samples", {"color": theme.model, "histtype": "step", "linewidth": 1.4}),
-    ):
+    styles: dict[str, dict[str, Any]] = {
+        "held-out data": {"color": theme.real, "alpha": 0.6},
+        "samples": {"color": theme.model, "histtype": "step", "linewidth": 1.4},
+    }
+    for (name, options), values in zip(styles.items(), (real, model), strict=True):
         weights = np.full(len(values), 100 / len(values))
         axes.hist(np.minimum(values, high), edges, weights=weights, label=name, **options)
     dress(axes, theme)

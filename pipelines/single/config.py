@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, PositiveInt
 
 from genpipe.config import Config, FamilyChoice, Resources
@@ -10,6 +12,9 @@ from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.sample.config import SampleConfig
 from genpipe.training.config import TrainConfig
+
+# Validated into the class of the field that it is the default of.
+DEFAULTS: Any = {}
 
 
 class ComputeResources(Resources):
@@ -21,20 +26,20 @@ class ComputeResources(Resources):
 class StepResources(Config):
     """What each step asks of the machine; no part of what it makes."""
 
-    data: Resources = Field(Resources(), description="resources of the step data")
-    train: ComputeResources = Field(ComputeResources(), description="resources of the step train")
-    sample: ComputeResources = Field(ComputeResources(), description="resources of the step sample")
-    evaluate: ComputeResources = Field(ComputeResources(), description="resources of the step evaluate")
-    report: Resources = Field(Resources(), description="resources of the step report")
+    data: Resources = Field(DEFAULTS, description="resources of the step data")
+    train: ComputeResources = Field(DEFAULTS, description="resources of the step train")
+    sample: ComputeResources = Field(DEFAULTS, description="resources of the step sample")
+    evaluate: ComputeResources = Field(DEFAULTS, description="resources of the step evaluate")
+    report: Resources = Field(DEFAULTS, description="resources of the step report")
 
 
 class SingleConfig(Config):
-    """Sections of the pipeline `single`."""
+    """Sections of the pipeline `single`. In a recipe, a section left out is a section of defaults."""
 
     data: DataConfig = Field(description="the data set and its splits")
     model: FamilyChoice = Field(description="the model family: a name, or a mapping with its name and options")
-    train: TrainConfig = Field(TrainConfig(), description="how to train it")
-    sample: SampleConfig = Field(SampleConfig(), description="how to draw from it")
+    train: TrainConfig = Field(description="how to train it")
+    sample: SampleConfig = Field(description="how to draw from it")
     evaluate: EvaluateConfig = Field(description="how to score it")
-    report: ReportConfig = Field(ReportConfig(), description="how to show it")
-    resources: StepResources = Field(StepResources(), description="what each step asks of the machine")
+    report: ReportConfig = Field(description="how to show it")
+    resources: StepResources = Field(description="what each step asks of the machine")

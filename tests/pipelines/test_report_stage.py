@@ -135,7 +135,7 @@ def test_nothing_is_wider_than_the_window(runs, tmp_path, width):
     """In a frame of that width: a headless window may not be as narrow as a phone."""
     probe = (
         "<script>addEventListener('load', () => document.body.dataset.over ="
-        " document.documentElement.scrollWidth - innerWidth)</script>"
+        " document.documentElement.scrollWidth - document.documentElement.clientWidth)</script>"
     )
     report = (runs["grey"].report / "report.html").read_text().replace("</body>", probe + "</body>")
     (tmp_path / "report.html").write_text(report)

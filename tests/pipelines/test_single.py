@@ -41,10 +41,9 @@ def test_a_sampler_that_the_family_lacks_is_named_with_the_nearest():
 
 
 def test_options_that_mean_nothing_are_mistakes():
+    default = registry().get("family", "vae").samplers[0]
     assert mistakes(VAE, ["sample.eta=0.5"]) == {
-        ("sample.eta", "the sampler 'draw' takes no eta; it is an option of 'ddim'")
-    } or mistakes(VAE, ["sample.eta=0.5"]) == {
-        ("sample.eta", "the sampler 'mean' takes no eta; it is an option of 'ddim'")
+        ("sample.eta", f"the sampler '{default}' takes no eta; it is an option of 'ddim'")
     }
     mixture = {**VAE, "model": "gaussian_mixture"}
     assert {key for key, _ in mistakes(mixture, ["sample.num_steps=5", "sample.labels=true"])} == {
