@@ -12,6 +12,7 @@ from typing import Any
 
 from genpipe.errors import GenpipeError, UsageError
 from genpipe.execution.job import Job, Outcome, run_job
+from genpipe.execution.threads import wait_politely
 
 SHUTDOWN_SECONDS = 10.0
 
@@ -29,6 +30,7 @@ class RayExecutor:
         self._ours = False
 
     def start(self, jobs: Iterable[Job]) -> None:
+        wait_politely()  # an embedded Ray's workers inherit it
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

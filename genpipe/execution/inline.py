@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from genpipe.execution.job import Job, Outcome, run_job
+from genpipe.execution.threads import wait_politely
 
 
 class InlineExecutor:
@@ -14,6 +15,7 @@ class InlineExecutor:
         self._threads: int | None = None
 
     def start(self, jobs: Iterable[Job]) -> None:
+        wait_politely()
         import torch
 
         self._threads = torch.get_num_threads()
