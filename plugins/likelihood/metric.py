@@ -86,11 +86,7 @@ class Likelihood(Metric):
             notes = (f"{infinite} of {num} examples have no finite log-probability",)
             mean, error = torch.tensor(-math.inf, dtype=torch.float64), None
         if kind == "unnormalized":
-            return [
-                Estimate(
-                    name=ENERGY, value=float(mean), standard_error=error, kind=kind, num=num, notes=notes
-                )
-            ]
+            return [Estimate(name=ENERGY, value=float(mean), standard_error=error, kind=kind, num=num, notes=notes)]
         cells = [
             Estimate(
                 name=NATS,

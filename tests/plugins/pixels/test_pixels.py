@@ -33,9 +33,7 @@ def test_standardise_gives_the_training_split_mean_0_and_deviation_1():
 
 
 def test_a_pixel_that_is_always_blank_does_not_blow_up():
-    train = torch.randint(
-        0, 17, (100, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    train = torch.randint(0, 17, (100, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     train[:, 0, 0, 0] = 0
     features = prepared(IMAGES, train)(torch.full((1, 1, 2, 2), 16, dtype=torch.uint8))
     assert features.isfinite().all()
