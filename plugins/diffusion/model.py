@@ -184,10 +184,15 @@ class Diffusion(Model):
         return 0.5 * (self._squared_error(z, t, noise) + constant)
 
     def _squared_error(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
-        """‖ε − ε̂‖² = SNR_t ‖z − x̂₀‖², (B,) float64."""
-        x = ops.q_sample(z, t, self.alpha_bar, key=noise.key("noise"), first_index=noise.first_index)
-        x0 = self.denoise(x, t)
-        return self.log_snr[t].double().exp() * (z - x0).double().square().flatten(1).sum(1)
+        """An unbiased estimate of E ‖ε − ε̂‖² = SNR_t E ‖z − x̂₀‖², (B,) float64.
+
+        Where there is little noise ε̂ knows little of ε, and ‖ε − ε̂‖² scatters as ‖ε‖² does, whose mean D is known:
+        ᾱ_t² (‖ε‖² − D) is taken off as a control variate, with the weight that is right for data N(0, I).
+        """
+        x, e = ops.q_sample_with_noise(z, t, self.alpha_bar, noise.key("noise"), first_index=noise.first_index)
+        squares = (z - self.denoise(x, t)).double().square().flatten(1).sum(1)
+        surplus = e.double().square().flatten(1).sum(1) - self.spec.num_dimensions
+        return self.log_snr[t].double().exp() * squares - self.alpha_bar[t].square() * surplus
 
 
 def build(config: DiffusionConfig, spec: DataSpec) -> Diffusion:
