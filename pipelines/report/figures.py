@@ -79,8 +79,8 @@ def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
     model, real = nearest["model_ratios"], nearest["held_out_ratios"]
     figure = blank_figure(640, 420, theme)
     axes = figure.add_subplot()
-    both = np.concatenate([model, real])
-    high = max(1.5, 1.02 * float(np.quantile(both[np.isfinite(both)], 0.99))) if np.isfinite(both).any() else 1.5
+    # Held-out data sets the scale, so that a model far from everything does not squeeze it into one bar.
+    high = max(1.5, 1.5 * float(np.quantile(real[np.isfinite(real)], 0.99))) if np.isfinite(real).any() else 1.5
     edges = np.linspace(0, high, 41).tolist()
     # The last bar holds all that is farther, so that both add up to 100 %.
     styles: dict[str, dict[str, Any]] = {
