@@ -26,22 +26,23 @@ lint: setup
 
 setup: $(VENV)/built
 
-# The interpreter and torch come first: the core is compiled against the torch that is there.
+# The interpreter, torch and the build's tools come first: the core is compiled against the torch that is there, and
+# later builds, with the same tools, compile only what changed.
 $(VENV)/torch: constraints.txt
 	@test -n "$(PYTHON)" || { echo "genpipe needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "== setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== installing torch (the largest download)"
-	@$(PIP) install -q -c constraints.txt torch
+	@$(PIP) install -q -c constraints.txt torch 'setuptools>=77' 'pybind11>=3' ninja cmake
 	@touch $@
 
 $(VENV)/installed: $(VENV)/torch pyproject.toml setup.py CMakeLists.txt
 	@echo "== installing genpipe's dependencies and compiling its core"
-	@$(PIP) install -q -c constraints.txt -e '.[dev]' 'setuptools>=77' 'pybind11>=3' ninja cmake
-	@touch $@ $(VENV)/built
+	@$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
 
 $(VENV)/built: $(VENV)/installed $(CORE_SOURCES)
-	@echo "== compiling the core"
+	@echo "== compiling what changed in the core"
 	@$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
