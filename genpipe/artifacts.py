@@ -24,6 +24,7 @@ from genpipe.processes import process_is_alive
 
 MANIFEST = "manifest.json"
 STAGING_PREFIX = ".staging-"
+FULL_BYTES = 64 * 1024  # less than this free is a full disk
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,13 @@ def disk_errors_named(path: Path) -> Iterator[None]:
     """Turns a full disk or a refused write into a message that names the folder."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # libraries that write files from compiled code (NumPy, safetensors) raise errors without the number
+        if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(path):
             raise GenpipeError(f"no space left on the disk of {path}; nothing half-written was kept") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise GenpipeError(f"{path} cannot be written: {error.strerror}") from error
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise GenpipeError(f"{path} cannot be written: {os.strerror(number)}") from error
         raise
 
 
@@ -81,6 +84,11 @@ def staging(parent: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_full(path: Path) -> bool:
+    there = next(p for p in (path, *path.parents) if p.exists())
+    return shutil.disk_usage(there).free < FULL_BYTES
 
 
 def publish(folder: Path, final: Path, facts: Mapping[str, Any], *, replace: bool = False) -> Manifest:

@@ -9,7 +9,7 @@ from typing import Any
 from genpipe.artifacts import read_manifest, verify
 from genpipe.components import Stage, load_reference
 from genpipe.digest import CodeDigests, changes, step_key
-from genpipe.errors import ArtifactError, PluginError, UsageError, nearest
+from genpipe.errors import ArtifactError, DataError, PluginError, UsageError, nearest
 from genpipe.graph import Graph, Step
 from genpipe.recipe import Recipe
 from genpipe.registry import Registry
@@ -136,7 +136,10 @@ def _key_parts(
         record = registry.get(component.kind, component.name)
         modules += [record.build.partition(":")[0], record.config.partition(":")[0]]
         if getattr(record, "fingerprint", None):
-            files[component.name] = load_reference(record.fingerprint)(component.config)
+            try:
+                files[component.name] = load_reference(record.fingerprint)(component.config)
+            except DataError as error:
+                raise DataError(f"step '{step.id}', {component.kind} '{component.name}': {error}") from error
     parts: dict[str, Any] = {
         "stage": stage.name,
         "config": step.config.model_dump(mode="json"),

@@ -92,7 +92,7 @@ def _take(
             follower.stop()
     if failures:
         first = failures[0]
-        error = StepFailed(first.step, str(first.error), log=str(run.log(first.step)), tail=_tail(run.log(first.step)))
+        error = StepFailed(first.step, str(first.error), log=str(run.log(first.step)), tail=_tail(run.log(first.step), str(first.error)))
         error.exit_code = first.exit_code
         raise error
 
@@ -181,8 +181,10 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Jo
     )
 
 
-def _tail(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines()[-TAIL_LINES:] if path.exists() else []
+def _tail(path: Path, error: str) -> list[str]:
+    """The last lines of a log, but for the error that is told anyway."""
+    lines = path.read_text(errors="replace").removesuffix(f"error: {error}\n").splitlines() if path.exists() else []
+    return lines[-TAIL_LINES:]
 
 
 @contextlib.contextmanager
