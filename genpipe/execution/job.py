@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -147,6 +148,8 @@ def environment(job: Job) -> dict[str, Any]:
 def _output_to(log: TextIO, redirect: bool) -> Iterator[None]:
     handler = logging.StreamHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    here = threading.get_ident()
+    handler.addFilter(lambda record: record.thread == here)  # the driver's other threads have no part in a step
     root = logging.getLogger("genpipe")
     root.addHandler(handler)
     level = root.level
