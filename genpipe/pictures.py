@@ -206,8 +206,11 @@ def _histograms(x: Array, spec: DataSpec, theme: Theme, real: Array | None) -> F
         axes.hist(x[:, i], edges, density=True, color=theme.model, histtype="step", linewidth=1.2, label=name)
         dress(axes, theme)
         axes.set(xlabel=f"x{i + 1} [data units]", ylabel="density" if i % columns == 0 else "")
-        if i == 0 and real is not None:
-            legend(axes, theme)
+    if real is not None:
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="outside upper right", ncols=2, frameon=False, fontsize=6.5, labelcolor=theme.ink
+        )
     return figure
 
 

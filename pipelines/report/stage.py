@@ -21,7 +21,7 @@ def run(context: StepContext) -> None:
     """Renders the page; nothing in it is fetched from anywhere."""
     config: ReportConfig = context.config
     contents = read_contents(context.inputs, context.registry)
-    title = config.title or f"{contents.family.name} on {contents.dataset}"
+    title = config.title or f"{contents.family.name} on {contents.spec.name}"
     pictures = {name: found for name, found in draw_pictures(contents).items() if found is not None}
     for name, found in pictures.items():
         (context.out / f"{name}.png").write_bytes(found.light)
