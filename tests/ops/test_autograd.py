@@ -103,6 +103,7 @@ def test_compiled_as_one_graph_with_its_backward_pass():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")  # inductor's own imports
 def test_compiled_by_inductor_with_its_backward_pass():
     inputs = [randn(3, 5, seed=i).requires_grad_() for i in range(3)]
     compiled = torch.compile(elbo, fullgraph=True)
