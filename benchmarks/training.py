@@ -31,11 +31,13 @@ from genpipe.training.config import TrainConfig
 from genpipe.training.loop import build_model, train
 from genpipe.training.optimizers import learning_rate
 
-CASES: list[tuple[str, dict[str, Any], str, int]] = [
-    ("vae", {}, "digits", 64),
-    ("vae", {"hidden": 64}, "gaussians_2d", 256),
-    ("diffusion", {}, "digits", 64),
-    ("diffusion", {"hidden": 64}, "gaussians_2d", 256),
+Case = tuple[str, dict[str, Any], str, int, int]
+
+CASES: list[Case] = [  # family, options, data set, batch size, how many times --steps
+    ("vae", {}, "digits", 64, 1),
+    ("vae", {"hidden": 64}, "gaussians_2d", 256, 10),
+    ("diffusion", {}, "digits", 64, 1),
+    ("diffusion", {"hidden": 64}, "gaussians_2d", 256, 10),
 ]
 
 
@@ -80,11 +82,11 @@ def our_loop(model: Model, split: Split, config: TrainConfig, device: torch.devi
         progress.close()
 
 
-def measure(case: tuple[str, dict[str, Any], str, int], args: argparse.Namespace) -> dict[str, Any]:
-    family_name, options, dataset, batch_size = case
+def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+    family_name, options, dataset, batch_size, times = case
     family = genpipe.registry.registry().get("family", family_name)
     split, device = load(dataset), torch.device(args.device)
-    config = TrainConfig(steps=args.steps, batch_size=batch_size)
+    config = TrainConfig(steps=times * args.steps, batch_size=batch_size)
     wall: dict[str, list[float]] = {"bare": [], "ours": []}
     processor: dict[str, list[float]] = {"bare": [], "ours": []}
     for turn in range(args.rounds + 1):
@@ -98,8 +100,8 @@ def measure(case: tuple[str, dict[str, Any], str, int], args: argparse.Namespace
     median = {side: statistics.median(times) for side, times in wall.items()}
     return {
         "case": f"{family_name} on {dataset}, batches of {batch_size}",
-        "bare_steps_per_second": args.steps / median["bare"],
-        "genpipe_steps_per_second": args.steps / median["ours"],
+        "bare_steps_per_second": config.steps / median["bare"],
+        "genpipe_steps_per_second": config.steps / median["ours"],
         "share": median["bare"] / median["ours"],
         "share_of_processor_time": statistics.median(processor["bare"]) / statistics.median(processor["ours"]),
         "wall_seconds": wall,

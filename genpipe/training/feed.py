@@ -17,13 +17,16 @@ RESIDENT_BYTES = 2 << 30
 
 
 class Feed:
-    """Batches of a split. The noise of a batch is `Noise(seed, "train", first position in the stream)`."""
+    """Batches of a split. The noise of a batch is `Noise(seed, "train", first position in the stream)`.
 
-    def __init__(self, split: Split, units: Units, *, seed: int, device: torch.device) -> None:
+    labels: whether batches carry y, where the split has it.
+    """
+
+    def __init__(self, split: Split, units: Units, *, seed: int, device: torch.device, labels: bool = True) -> None:
         self.split, self.units, self.seed, self.device = split, units, seed, device
         self.order = Order(len(split), seed)
         self._x = np.asarray(split.x)  # not the memmap subclass, whose indexing is slow
-        self._y = None if split.y is None else np.asarray(split.y)
+        self._y = np.asarray(split.y) if labels and split.y is not None else None
         resident = device.type != "cpu" and self._x.nbytes <= RESIDENT_BYTES
         self._resident = torch.from_numpy(np.array(self._x)).to(device) if resident else None
 
@@ -43,4 +46,4 @@ class Feed:
         for first, x, y in in_order(self.split, batch_size):
             noise = Noise(self.seed, "train", first)
             z = self.units.to_network(torch.from_numpy(x).to(self.device), noise)
-            yield Batch(z, None if y is None else torch.from_numpy(y).to(self.device), noise)
+            yield Batch(z, None if self._y is None else torch.from_numpy(y).to(self.device), noise)

@@ -83,7 +83,7 @@ def train(
         raise DataError(f"split '{split.name}' of data set '{split.spec.name}' has no examples")
     device = torch.device(device)
     model.to(device)
-    feed = Feed(split, model.units, seed=seed, device=device)
+    feed = Feed(split, model.units, seed=seed, device=device, labels=model.family.conditional)
     if model.family.training == "closed_form":
         return _fit(model, feed, config, progress)
     if next(iter(model.parameters()), None) is None:

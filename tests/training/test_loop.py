@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -402,18 +403,21 @@ def test_progress_says_what_was_logged(tmp_path: Path) -> None:
     assert set(logged[0]["metrics"]) == {"loss", "root", "learning_rate"}
 
 
-def test_labels_reach_the_family(tmp_path: Path) -> None:
-    seen: list[Tensor] = []
+def test_labels_reach_a_conditional_family_and_no_other(tmp_path: Path) -> None:
+    seen: list[Any] = []
 
     class Labelled(Tiny):
         def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
-            assert y is not None
-            seen.append(torch.equal(y, (z[:, 0] > 0).long()))
+            seen.append(None if y is None else torch.equal(y, (z[:, 0] > 0).long()))
             return super().loss(z, y, noise)
 
     x = plane().x
-    run(Labelled(), tmp_path, split=Split(SPEC, "train", x, (x[:, 0] > 0).astype(np.int64)), steps=5)
-    assert seen == [True] * 5
+    split = Split(SPEC, "train", x, (x[:, 0] > 0).astype(np.int64))
+    for conditional in (True, False):
+        model = Labelled()
+        model.family = dataclasses.replace(TINY, conditional=conditional)
+        run(model, tmp_path / str(conditional), split=split, steps=2)
+    assert seen == [True, True, None, None]
 
 
 def test_a_memory_mapped_split_trains_as_one_in_memory(tmp_path: Path) -> None:
