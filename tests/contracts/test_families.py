@@ -24,6 +24,8 @@ from genpipe.steps import ProgressFile
 from genpipe.training.config import TrainConfig
 from genpipe.training.loop import TrainResult, build_model, train
 
+torch.set_num_threads(1)  # tensors this small gain nothing from more, and spinning threads slow a busy machine down
+
 FAMILIES = [provided.record for provided in registry().all("family")]
 NUM_EXAMPLES = 96
 
