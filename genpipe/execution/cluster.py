@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from genpipe.errors import GenpipeError, UsageError
@@ -15,6 +17,7 @@ from genpipe.execution.job import Job, Outcome, run_job
 from genpipe.execution.threads import wait_politely
 
 SHUTDOWN_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 
 
 def _remote_job(job: Job) -> Outcome:
@@ -34,12 +37,16 @@ class RayExecutor:
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if self._address:
+            _send_token_if_there_is_one()  # before Ray is imported, which reads it once
         try:
             import ray
         except ImportError:
             raise UsageError("Ray is not installed; `--executor inline` runs the steps in this process") from None
         self._ours = not ray.is_initialized()
         if self._ours:
+            if self._address:
+                _reach(self._address)
             options: dict[str, Any] = {} if self._address else {"include_dashboard": False}
             with _signal_handlers_kept():
                 try:
@@ -111,6 +118,24 @@ class RayExecutor:
             closing = threading.Thread(target=ray.shutdown, daemon=True)
             closing.start()
             closing.join(SHUTDOWN_SECONDS)
+
+
+def _reach(address: str) -> None:
+    """GenpipeError where nothing listens at host:port; Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto" and the like, which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise GenpipeError(f"the Ray cluster at '{address}' cannot be reached: {error.strerror or error}") from error
+
+
+def _send_token_if_there_is_one() -> None:
+    """Since 2.60 `ray start` asks for a token where one exists, but `ray.init(address)` sends it only if told to."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if "RAY_AUTH_TOKEN" in os.environ or token.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @contextlib.contextmanager

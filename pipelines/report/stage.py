@@ -89,7 +89,7 @@ def curves(contents: Contents) -> list[Picture]:
     """A picture for each logged term, so that the page can set them side by side or one below the other."""
     drawn = [
         picture(
-            lambda theme, name=name: curves_figure(contents.history, theme, [name]),  # type: ignore[misc]
+            lambda theme, name=name: curves_figure(contents.history, theme, [name]),
             f"Training curve of {name}",
         )
         for name in term_names(contents.history)
@@ -106,7 +106,7 @@ def pairs(contents: Contents) -> list[dict[str, Any]]:
         image = None
         if spec.event == "image":
             image = picture(
-                lambda theme, s=sample, n=neighbour: pair_figure(s, n, spec, theme),  # type: ignore[misc]
+                lambda theme, s=sample, n=neighbour: pair_figure(s, n, spec, theme),
                 f"Sample {found['index'][k]} and training example {found['neighbour_index'][k]}",
             )
         listed.append(

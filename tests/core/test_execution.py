@@ -12,7 +12,7 @@ import pytest
 
 from genpipe import api
 from genpipe.artifacts import read_manifest, verify
-from genpipe.errors import StepFailed, UsageError
+from genpipe.errors import GenpipeError, StepFailed, UsageError
 from genpipe.runs import Run, all_runs, close_dead_runs, find_run
 from genpipe.workspace import Workspace
 
@@ -104,6 +104,11 @@ def test_what_no_machine_can_hold_is_refused_at_once(run):
         run("resources.left.cpus=5000", executor="ray")
 
 
+def test_a_cluster_that_is_not_there_is_told_in_seconds(run):
+    with pytest.raises(GenpipeError, match=r"the Ray cluster at '127\.0\.0\.1:1' cannot be reached: Connection refused"):
+        run(executor="ray", address="127.0.0.1:1")
+
+
 def test_independent_steps_run_side_by_side_on_ray(run, space):
     finished = run("left.seconds=2", "right.seconds=2", executor="ray")
     assert number(finished, "sum") == 2
@@ -113,6 +118,21 @@ def test_independent_steps_run_side_by_side_on_ray(run, space):
     reports = [json.loads(line) for line in finished.progress("left").read_text().splitlines()]
     assert len(reports) > 3
     assert "loss" in reports[0]["metrics"]
+
+
+@pytest.mark.slow
+def test_a_run_on_a_cluster_of_two_nodes_leaves_the_cluster_up(run, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        first = run("left.seconds=1", "right.seconds=1", executor="ray", address=cluster.address)
+        second = run("left.value=3", executor="ray", address=cluster.address)
+        assert (number(first, "sum"), number(second, "sum")) == (2, 4)
+    finally:
+        cluster.shutdown()
 
 
 def test_a_worker_that_is_killed_fails_its_step_alone(run, space):
