@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,7 @@ def show_results(run: Run, workspace: Workspace, uri: str | None) -> None:
     if uri is not None:
         if uri == workspace.tracking_uri:
             where = "" if workspace == Workspace.choose() else f" --workspace {shlex.quote(_relative(workspace.root))}"
-            rows.append(("MLflow UI", f"genpipe{where} ui"))
+            rows.append(("MLflow UI", f"{_command()} ui{where}"))
         else:
             rows.append(("MLflow", uri))
     width = max((len(name) for name, _ in rows), default=0)
@@ -111,6 +113,14 @@ def _results(run: Run) -> list[tuple[str, str]]:
             name = label if len(run.of_kind(kind)) == 1 else f"{label} ({step})"
             found.append((name, _relative(folder / file)))
     return found
+
+
+def _command() -> str:
+    """What to type for genpipe here: its name, or the way to it where that is not on the PATH."""
+    called = Path(sys.argv[0]).absolute()
+    if called.name != "genpipe" or shutil.which("genpipe") == str(called):
+        return "genpipe"
+    return _relative(called)
 
 
 def _relative(path: Path) -> str:

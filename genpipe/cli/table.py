@@ -5,8 +5,7 @@ from __future__ import annotations
 from genpipe.cli.catalogue import print_table
 from genpipe.runs import Run
 from genpipe.table import Estimate, Table
-
-KINDS = {"lower_bound": "bound", "estimate": "estimate", "unnormalized": "unnormalised"}
+from genpipe.words import ARROWS, CHIPS, relation, value_and_error
 
 
 def print_tables(run: Run) -> None:
@@ -16,19 +15,20 @@ def print_tables(run: Run) -> None:
         if len(evaluations) > 1:
             print(step)
         table = Table.read(folder / "table.json")
+        better = {cell.name: cell.better for row in table.rows for cell in row.estimates}
+        header = [f"{column} {ARROWS[better[column]]}".strip() for column in table.columns]
         rows = [[row.name, *(_cell(row.cell(column)) for column in table.columns)] for row in table.rows]
-        print_table(("", *table.columns), rows)
+        print_table(("", *header), rows)
         print(
-            f"{table.num} examples a row, against {table.num_reference} of the split '{table.reference}'; "
-            f"features {table.extractor}"
+            f"{table.num} examples a row, held against the {table.num_reference} of the {table.reference} split; "
+            f"features: {table.extractor}"
         )
 
 
 def _cell(estimate: Estimate | None) -> str:
-    """`2.61 ± 0.02 bound`: a likelihood never without its kind."""
+    """`≤ 2.231 ± 0.016 (lower bound)`: a likelihood never without its kind."""
     if estimate is None:
         return "–"
-    error = estimate.standard_error
-    text = f"{estimate.value:.4g}" if error is None else f"{estimate.value:.4g} ± {error:.2g}"
-    kind = KINDS.get(estimate.kind or "", "")
-    return f"{text} {kind}".strip()
+    value, error = value_and_error(estimate)
+    kind = f"({CHIPS[estimate.kind]})" if estimate.kind is not None else ""
+    return " ".join(filter(None, (relation(estimate), value, "" if error == "± 0" else error, kind)))

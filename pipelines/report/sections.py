@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from genpipe import words
 from genpipe.artifacts import Manifest
 from genpipe.display import duration
 from genpipe.evaluation import Estimate
-from genpipe.pipelines.report import words
 from genpipe.pipelines.report.contents import PORTS, Contents
 from genpipe.table import Row, Table
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from genpipe import words
 from genpipe.pictures import LIGHT, examples_figure, png
-from genpipe.pipelines.report import sections, words
+from genpipe.pipelines.report import sections
 from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.report.contents import Contents, read_contents
 from genpipe.pipelines.report.figures import Picture, pair_figure, pairs_figure, picture, ratios_figure

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from genpipe import words
 from genpipe.evaluation import Estimate
-from genpipe.pipelines.report import sections, words
+from genpipe.pipelines.report import sections
 from genpipe.table import Row, Table
 
 

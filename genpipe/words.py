@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from genpipe.evaluation import Estimate
+from genpipe.table import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 KINDS = {
