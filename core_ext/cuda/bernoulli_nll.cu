@@ -15,7 +15,10 @@ struct Forward {
   __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
   __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
     int64_t i = row * a.columns + column + offset;
-    return bernoulli_nll_term(load(static_cast<const T*>(a.logits) + i), load(static_cast<const T*>(a.x) + i));
+    C logit = load(static_cast<const T*>(a.logits) + i), x = load(static_cast<const T*>(a.x) + i);
+    C decay = exp_decay(abs(logit));
+    if (a.slope != nullptr) static_cast<C*>(a.slope)[i] = bernoulli_nll_slope(logit, x, decay);
+    return bernoulli_nll_term(logit, x, decay);
   }
 };
 
@@ -25,7 +28,8 @@ struct Backward {
 
   __device__ void operator()(int64_t i) const {
     typedef compute_t<T> C;
-    C slope = bernoulli_nll_slope(load(static_cast<const T*>(a.logits) + i), load(static_cast<const T*>(a.x) + i));
+    C logit = load(static_cast<const T*>(a.logits) + i);
+    C slope = bernoulli_nll_slope(logit, load(static_cast<const T*>(a.x) + i), exp_decay(abs(logit)));
     store(static_cast<T*>(a.grad_logits) + i, static_cast<const C*>(a.grad)[i / a.columns] * slope);
   }
 };

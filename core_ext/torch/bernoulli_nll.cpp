@@ -20,9 +20,7 @@ void prepare(const char* op, const Tensor& logits, const Tensor& x, Args& args) 
   args.columns = columns_of(logits);
 }
 
-Tensor bernoulli_nll(const Tensor& logits, const Tensor& x) {
-  BernoulliNllArgs args{};
-  prepare("bernoulli_nll", logits, x, args);
+Tensor launch_forward(BernoulliNllArgs& args, const Tensor& logits, const Tensor& x) {
   Tensor logits_c = dense(logits), x_c = dense(x), nll = empty_rows(logits);
   args.logits = logits_c.const_data_ptr();
   args.x = x_c.const_data_ptr();
@@ -31,6 +29,20 @@ Tensor bernoulli_nll(const Tensor& logits, const Tensor& x) {
   GENPIPE_LAUNCH(bernoulli_nll, args, logits.is_cuda(), logits.get_device_index(), args.rows,
                  row_grain(args.columns));
   return nll;
+}
+
+Tensor bernoulli_nll(const Tensor& logits, const Tensor& x) {
+  BernoulliNllArgs args{};
+  prepare("bernoulli_nll", logits, x, args);
+  return launch_forward(args, logits, x);
+}
+
+std::tuple<Tensor, Tensor> bernoulli_nll_with_slope(const Tensor& logits, const Tensor& x) {
+  BernoulliNllArgs args{};
+  prepare("bernoulli_nll", logits, x, args);
+  Tensor slope = empty_in_compute_precision(logits);
+  args.slope = slope.mutable_data_ptr();
+  return {launch_forward(args, logits, x), slope};
 }
 
 Tensor bernoulli_nll_backward(const Tensor& grad, const Tensor& logits, const Tensor& x) {
@@ -54,10 +66,12 @@ Tensor bernoulli_nll_backward(const Tensor& grad, const Tensor& logits, const Te
 
 STABLE_TORCH_LIBRARY_FRAGMENT(genpipe, m) {
   m.def("bernoulli_nll(Tensor logits, Tensor x) -> Tensor");
+  m.def("bernoulli_nll_with_slope(Tensor logits, Tensor x) -> (Tensor, Tensor)");
   m.def("bernoulli_nll_backward(Tensor grad, Tensor logits, Tensor x) -> Tensor");
 }
 
 GENPIPE_REGISTER(m) {
   m.impl("bernoulli_nll", TORCH_BOX(&genpipe::bernoulli_nll));
+  m.impl("bernoulli_nll_with_slope", TORCH_BOX(&genpipe::bernoulli_nll_with_slope));
   m.impl("bernoulli_nll_backward", TORCH_BOX(&genpipe::bernoulli_nll_backward));
 }

@@ -120,7 +120,7 @@ std::vector<int64_t> shape_of(const Tensor& x) {
   return shape;
 }
 
-ScalarType row_dtype(const Tensor& x) {
+ScalarType compute_dtype(const Tensor& x) {
   return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
@@ -128,7 +128,7 @@ ScalarType row_dtype(const Tensor& x) {
 
 void check_row_gradient(const char* op, const char* name, const Tensor& grad, const Tensor& x) {
   check_same_device(op, name, grad, "the input", x);
-  check_dtype(op, name, grad, row_dtype(x));
+  check_dtype(op, name, grad, compute_dtype(x));
   check(grad.dim() == 1 && grad.size(0) == x.size(0), op, name, " must have shape (B,) with B = ", x.size(0),
         ", got ", shape_text(grad));
 }
@@ -139,8 +139,12 @@ Tensor empty_contiguous(const Tensor& like) {
   return torch::stable::empty(shape_of(like), like.scalar_type(), std::nullopt, like.device());
 }
 
+Tensor empty_in_compute_precision(const Tensor& like) {
+  return torch::stable::empty(shape_of(like), compute_dtype(like), std::nullopt, like.device());
+}
+
 Tensor empty_rows(const Tensor& like) {
-  return torch::stable::empty({like.size(0)}, row_dtype(like), std::nullopt, like.device());
+  return torch::stable::empty({like.size(0)}, compute_dtype(like), std::nullopt, like.device());
 }
 
 int64_t row_grain(int64_t columns) { return 1 + 8192 / (columns + 1); }

@@ -71,6 +71,7 @@ void check_row_gradient(const char* op, const char* name, const Tensor& grad, co
 
 Tensor dense(const Tensor& x);                  // x itself where it is contiguous
 Tensor empty_contiguous(const Tensor& like);  // of like's shape, dtype and device, row-major whatever like's strides
+Tensor empty_in_compute_precision(const Tensor& like);  // the same, in the precision that like computes in
 Tensor empty_rows(const Tensor& like);        // (B,) in the precision that like computes in
 int64_t row_grain(int64_t columns);           // rows that are worth a thread
 

@@ -21,15 +21,3 @@ def flatten_for_vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tenso
         for tensor, dim in zip(tensors, in_dims, strict=True)
     ]
     return [tensor.flatten(0, 1) for tensor in fronted]
-
-
-def forbid_second_derivative(op: str) -> None:
-    """Makes differentiating a backward op an error with a name, in place of a silent zero."""
-
-    def backward(ctx: Any, *grads: Tensor) -> None:
-        raise NotImplementedError(
-            f"genpipe.{op.removesuffix('_backward')} is once differentiable; for second derivatives use "
-            "genpipe.ops.reference"
-        )
-
-    torch.library.register_autograd(f"genpipe::{op}", backward)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from genpipe.ops import _extension  # noqa: F401
-from genpipe.ops._rows import flatten_for_vmap, forbid_second_derivative, like_rows
+from genpipe.ops._derivative import eager_route, forbid_second_derivative, takes_eager_route
+from genpipe.ops._rows import flatten_for_vmap, like_rows
 
 
 def gaussian_reparam(mean: Tensor, log_var: Tensor, key: Tensor, first_index: int = 0) -> tuple[Tensor, Tensor]:
@@ -17,6 +18,8 @@ def gaussian_reparam(mean: Tensor, log_var: Tensor, key: Tensor, first_index: in
     divergence sums over the event, in float32 (float64 for float64). Once differentiable in mean and log_var
     (Kingma & Welling, 2014, appendix B). RuntimeError names what is wrong.
     """
+    if takes_eager_route(mean, log_var):
+        return _eager_reparam(mean, log_var, key, first_index)
     return torch.ops.genpipe.gaussian_reparam(mean, log_var, key, first_index)
 
 
@@ -35,6 +38,8 @@ def gaussian_nll(mean: Tensor, log_var: Tensor, x: Tensor) -> Tensor:
                 f"genpipe.gaussian_nll: log_var must broadcast to mean's shape {tuple(mean.shape)}, "
                 f"got {tuple(log_var.shape)}"
             ) from None
+    if takes_eager_route(mean, log_var, x):
+        return _eager_nll(mean, log_var, x)
     return torch.ops.genpipe.gaussian_nll(mean, log_var, x)
 
 
@@ -62,6 +67,13 @@ def _reparam_backward(ctx, grad_z, grad_kl):
     return *grads, None, None
 
 
+def _reparam_forward(ctx, mean, log_var, key, first_index):
+    ctx.save_for_backward(mean, log_var, key)
+    ctx.first_index = first_index
+    return torch.ops.genpipe.gaussian_reparam(mean, log_var, key, first_index)
+
+
+_eager_reparam = eager_route("gaussian_reparam", _reparam_forward, _reparam_backward)
 torch.library.register_autograd("genpipe::gaussian_reparam", _reparam_backward, setup_context=_reparam_context)
 forbid_second_derivative("gaussian_reparam_backward")
 
@@ -101,6 +113,12 @@ def _nll_backward(ctx, grad):
     return grad_mean, grad_log_var, -grad_mean if ctx.needs_input_grad[2] else None
 
 
+def _nll_forward(ctx, mean, log_var, x):
+    ctx.save_for_backward(mean, log_var, x)
+    return torch.ops.genpipe.gaussian_nll(mean, log_var, x)
+
+
+_eager_nll = eager_route("gaussian_nll", _nll_forward, _nll_backward)
 torch.library.register_autograd("genpipe::gaussian_nll", _nll_backward, setup_context=_nll_context)
 forbid_second_derivative("gaussian_nll_backward")
 

@@ -7,7 +7,7 @@ import torch
 
 from genpipe import ops
 from genpipe.ops import reference
-from tests.ops.cases import randn
+from tests.ops.cases import DTYPES, randn
 
 KEY = ops.key(3, "autograd")
 TABLE = torch.linspace(0.99, 0.05, 6, dtype=torch.float64)
@@ -68,7 +68,9 @@ def sample_arguments():
         "gaussian_nll": (a, b, c),
         "gaussian_nll_backward": (rows, frozen, frozen, frozen),
         "bernoulli_nll": (a, b),
+        "bernoulli_nll_with_slope": (frozen, frozen),
         "bernoulli_nll_backward": (rows, frozen, frozen),
+        "scale_rows_": (frozen.clone(), rows),
     }
 
 
@@ -82,6 +84,26 @@ def test_every_op_is_opchecked():
         name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "genpipe::" in name
     }
     assert registered == set(sample_arguments())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_eager_route_gives_the_bits_of_the_registered_ops(dtype):
+    mean, log_var, x = leaves(3, dtype, (3, 300))
+    registered = torch.ops.genpipe
+    pairs = [
+        ((ops.bernoulli_nll(mean, x),), (registered.bernoulli_nll(mean, x),), (mean, x)),
+        ((ops.bernoulli_nll(mean, x.detach()),), (registered.bernoulli_nll(mean, x.detach()),), (mean,)),
+        ((ops.gaussian_nll(mean, log_var, x),), (registered.gaussian_nll(mean, log_var, x),), (mean, log_var, x)),
+        (ops.gaussian_reparam(mean, log_var, KEY, 1), registered.gaussian_reparam(mean, log_var, KEY, 1), (mean,)),
+    ]
+    for eager, other, inputs in pairs:
+        towards = [randn(*value.shape, dtype=value.dtype, seed=9) for value in eager]
+        assert type(eager[0].grad_fn) is not type(other[0].grad_fn)
+        expected = torch.autograd.grad(other, inputs, towards)
+        for _ in range(2):  # the second pass over a retained graph
+            actual = torch.autograd.grad(eager, inputs, towards, retain_graph=True)
+            for a, b in zip((*eager, *actual), (*other, *expected), strict=True):
+                assert torch.equal(a, b)
 
 
 def elbo(mean, log_var, x, t, first_index):

@@ -68,6 +68,12 @@ MISTAKES = {
     "bernoulli_nll: logits must be float32, float64 or bfloat16, got int64": lambda: ops.bernoulli_nll(
         X.long(), X.long()
     ),
+    "scale_rows_: factors must have shape (B,) with B = 3, got (2,)": lambda: torch.ops.genpipe.scale_rows_(
+        X, X[:2, 0]
+    ),
+    "scale_rows_: x must be contiguous, got a strided view of shape (4, 3)": lambda: torch.ops.genpipe.scale_rows_(
+        X.t(), X[0]
+    ),
 }
 
 
@@ -94,8 +100,17 @@ def test_mixed_devices_are_named(device):
         ops.bernoulli_nll(x, X)
 
 
-def test_a_second_derivative_is_refused_by_name():
-    logits = X.clone().requires_grad_()
-    (grad,) = torch.autograd.grad(ops.bernoulli_nll(logits, X.sigmoid()).sum(), logits, create_graph=True)
-    with pytest.raises(NotImplementedError, match=r"genpipe.bernoulli_nll is once differentiable"):
+SECOND_DERIVATIVES = {
+    "bernoulli_nll": lambda route, a: route.bernoulli_nll(a, X.sigmoid()),
+    "gaussian_nll": lambda route, a: route.gaussian_nll(a, X, X),
+    "gaussian_reparam": lambda route, a: route.gaussian_reparam(a, X, KEY, 0)[1],
+}
+
+
+@pytest.mark.parametrize("op", SECOND_DERIVATIVES)
+@pytest.mark.parametrize("route", [ops, torch.ops.genpipe], ids=["eager", "registered"])
+def test_a_second_derivative_is_refused_by_name(route, op):
+    leaf = X.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(SECOND_DERIVATIVES[op](route, leaf).sum(), leaf, create_graph=True)
+    with pytest.raises(NotImplementedError, match=rf"genpipe.{op} is once differentiable"):
         grad.sum().backward()

@@ -1,0 +1,15 @@
+// Every row times a number of its own, in place: the backward pass of a sum over rows whose slopes are known.
+#pragma once
+
+#include "genpipe/platform.h"
+
+namespace genpipe {
+
+struct ScaleRowsArgs {
+  void* x;              // (rows, columns) of dtype, float or double
+  const void* factors;  // (rows,), the same
+  DType dtype;
+  int64_t rows, columns;
+};
+
+}  // namespace genpipe

@@ -1,0 +1,33 @@
+#include "genpipe/scale_rows.h"
+
+#include "glue.h"
+
+GENPIPE_DECLARE_KERNEL(scale_rows, ScaleRowsArgs)
+
+namespace genpipe {
+namespace {
+
+void scale_rows_(const Tensor& x, const Tensor& factors) {
+  const char* op = "scale_rows_";
+  check_device(op, "x", x.device());
+  check_batched(op, "x", x);
+  check_contiguous(op, "x", x);
+  ScaleRowsArgs args{};
+  args.dtype = check_floating(op, "x", x);
+  check_same_dtype(op, "factors", factors, "x", x);
+  check_row_gradient(op, "factors", factors, x);
+  Tensor factors_c = dense(factors);
+  args.x = x.mutable_data_ptr();
+  args.factors = factors_c.const_data_ptr();
+  args.rows = rows_of(x);
+  args.columns = columns_of(x);
+  if (x.numel() == 0) return;
+  GENPIPE_LAUNCH(scale_rows, args, x.is_cuda(), x.get_device_index(), args.rows, row_grain(args.columns));
+}
+
+}  // namespace
+}  // namespace genpipe
+
+STABLE_TORCH_LIBRARY_FRAGMENT(genpipe, m) { m.def("scale_rows_(Tensor(a!) x, Tensor factors) -> ()"); }
+
+GENPIPE_REGISTER(m) { m.impl("scale_rows_", TORCH_BOX(&genpipe::scale_rows_)); }
