@@ -261,5 +261,6 @@ class Sender:
 
 
 def _metric_name(name: str) -> str:
-    """MLflow allows letters, digits, and _ - . / : and spaces."""
-    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in name)
+    """A column's name in the letters that MLflow takes: `copies [%]` becomes `copies percent`."""
+    plain = "".join(c for c in name.replace("%", "percent") if c not in "()[],")
+    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in plain)
