@@ -168,8 +168,9 @@ class Sender:
         tags["mlflow.user"] = str(facts.get("user", ""))
         if "git_commit" in facts:
             tags["mlflow.source.git.commit"] = facts["git_commit"]
-        tags["mlflow.source.name"] = str(facts.get("command", "genpipe"))
-        self._cursor.run_id = self._find_or_create(RUN_TAG, "", event["name"], event["started"], tags)
+        tags["mlflow.source.name"] = "genpipe"
+        name = event["name"].split("-", 2)[-1]  # the id without its date, which the UI has a column for; find_run takes it
+        self._cursor.run_id = self._find_or_create(RUN_TAG, "", name, event["started"], tags)
         self._cursor.save()
         self._log_parameters(self._cursor.run_id, event["parameters"])
         self._log_file(self._cursor.run_id, self._folder / "recipe.yaml")
