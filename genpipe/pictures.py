@@ -79,19 +79,25 @@ def png(figure: Figure) -> bytes:
 
 
 def examples_figure(
-    x: Array, spec: DataSpec, theme: Theme = LIGHT, *, labels: Array | None = None, real: Array | None = None
+    x: Array,
+    spec: DataSpec,
+    theme: Theme = LIGHT,
+    *,
+    labels: Array | None = None,
+    real: Array | None = None,
+    limit: int | None = None,
 ) -> Figure:
-    """The first examples, as they come.
+    """The first examples, as they come: as many as can be taken in at a look, or `limit`.
 
     x: (N, *spec.shape), data units, N at least 1. labels: (N,), colours points by class. real: (M,
     *spec.shape), real examples drawn behind vectors, to compare with.
     """
     if spec.event == "image":
-        return image_grid(x[:MAX_IMAGES], spec, theme)
+        return image_grid(x[: limit or MAX_IMAGES], spec, theme)
     if spec.event == "sequence":
-        return _raster(x[:MAX_SEQUENCES], spec, theme)
+        return _raster(x[: limit or MAX_SEQUENCES], spec, theme)
     if spec.shape == (2,):
-        return _scatter(x[:MAX_POINTS], spec, theme, labels, real)
+        return _scatter(x[: limit or MAX_POINTS], spec, theme, labels, real)
     return _histograms(x, spec, theme, real)
 
 
@@ -155,8 +161,7 @@ def image_grid(x: Array, spec: DataSpec, theme: Theme, *, num_columns: int | Non
     return figure
 
 
-# -- vectors and sequences
-# ------------------------------------------------------------------------------------
+# -- vectors and sequences ------------------------------------------------------------------------------------
 
 
 def _scatter(x: Array, spec: DataSpec, theme: Theme, labels: Array | None, real: Array | None) -> Figure:

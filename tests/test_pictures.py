@@ -58,3 +58,12 @@ def test_pixels_are_whole():
         for column in range(2):
             block = image[row * side : (row + 1) * side, column * side : (column + 1) * side, 0]
             assert np.ptp(block) == 0
+
+
+def test_a_limit_shows_as_many_images_as_were_asked_for():
+    spec = DataSpec(name="grey", event="image", shape=(1, 4, 4), levels=2)
+    x = np.zeros((100, 1, 4, 4), dtype=np.uint8)
+    few, all_of_them = examples_figure(x, spec), examples_figure(x, spec, limit=100)
+    assert few.get_figwidth() / few.get_figheight() == pytest.approx(1)
+    zoom = round(640 / 40)  # ten columns of four pixels
+    assert all_of_them.get_figwidth() * all_of_them.dpi == pytest.approx(10 * (4 * zoom) + 9 * max(2, round(0.24 * zoom)))

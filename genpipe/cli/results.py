@@ -99,7 +99,7 @@ def sample(
     else:
         from genpipe.pictures import LIGHT, examples_figure, save
 
-        save(examples_figure(array, model.spec, LIGHT), output)
+        save(examples_figure(array, model.spec, LIGHT, limit=num), output)
     click.echo(f"{num} samples in {duration(seconds)}: {output}")
 
 
