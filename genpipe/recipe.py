@@ -47,10 +47,10 @@ def shipped_recipes(registry: Registry) -> dict[str, Path]:
 
 def find_recipe(reference: str, registry: Registry) -> Path:
     """The file for a path or a shipped recipe's name."""
-    path = Path(reference).expanduser()
+    path = Path(os.path.expanduser(reference))  # as it stands where `~name` is nobody
     if path.suffix in SUFFIXES or os.sep in reference:
         if not path.is_file():
-            near = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+            near = [p.name for p in path.parent.glob("*.y*ml") if p.is_file()] if path.parent.is_dir() else []
             raise UsageError(f"there is no recipe file {path}{nearest(path.name, near) if near else ''}")
         return path
     shipped = shipped_recipes(registry)

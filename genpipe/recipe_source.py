@@ -47,6 +47,8 @@ class Source:
             node = loader.get_single_node()
         except UnicodeDecodeError as error:
             raise RecipeError(self.name, [Problem(label, "", f"is not UTF-8 text: {error.reason}")]) from None
+        except OSError as error:
+            raise RecipeError(self.name, [Problem(label, "", f"cannot be read: {error.strerror}")]) from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             place = f"{label}:{mark.line + 1}" if mark else label
@@ -56,10 +58,18 @@ class Source:
             raise RecipeError(self.name, [Problem(label, "", "is empty")])
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError(self.name, [Problem(f"{label}:1", "", "a recipe is a mapping of sections")])
-        self.values = self._construct(loader, node, (), label)
+        self.values = self._construct(loader, node, (), label, ())
 
-    def _construct(self, loader: Any, node: yaml.Node, path: KeyPath, label: str) -> Any:
+    def _construct(
+        self, loader: Any, node: yaml.Node, path: KeyPath, label: str, around: tuple[yaml.Node, ...]
+    ) -> Any:
         self._where.setdefault(path, f"{label}:{node.start_mark.line + 1}")
+        if any(node is outer for outer in around):
+            self.problems.append(
+                Problem(f"{label}:{node.start_mark.line + 1}", dotted(path), "is an alias of what it stands in")
+            )
+            return None
+        around = (*around, node)
         if isinstance(node, yaml.MappingNode):
             mapping = {}
             for key_node, value_node in node.value:
@@ -74,10 +84,10 @@ class Source:
                         )
                     )
                 self._where[*path, key] = f"{label}:{line}"
-                mapping[key] = self._construct(loader, value_node, (*path, key), label)
+                mapping[key] = self._construct(loader, value_node, (*path, key), label, around)
             return mapping
         if isinstance(node, yaml.SequenceNode):
-            return [self._construct(loader, item, (*path, i), label) for i, item in enumerate(node.value)]
+            return [self._construct(loader, item, (*path, i), label, around) for i, item in enumerate(node.value)]
         try:
             return loader.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
@@ -95,7 +105,7 @@ class Source:
             return
         try:
             value = yaml.load(raw, _Loader)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # the latter of dates that no calendar has
             self.problems.append(Problem(label, key, f"{raw!r} is not a YAML value"))
             return
         self.assign(tuple(int(p) if p.isdecimal() else p for p in key.strip().split(".")), value, label)

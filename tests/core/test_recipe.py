@@ -52,6 +52,16 @@ def test_a_file_that_is_no_mapping_is_refused(plugins, tmp_path, text):
     mistakes(plugins, path)
 
 
+def test_an_alias_inside_itself_is_a_mistake(plugins, toy_recipe):
+    text = mistakes(plugins, toy_recipe("left: &a {source: *a}\n"))
+    assert "toy.yaml:2: left.source: is an alias of what it stands in" in text
+
+
+def test_a_home_of_nobody_is_a_folder_that_is_not_there(plugins):
+    with pytest.raises(UsageError, match=r"there is no recipe file ~nobody-at-all/x\.yaml"):
+        load_recipe("~nobody-at-all/x.yaml", registry=plugins)
+
+
 def test_unknown_recipes_and_files_give_the_nearest_name(plugins, toy_recipe):
     toy_recipe()
     with pytest.raises(UsageError, match="did you mean 'digits-vae'"):
@@ -72,7 +82,7 @@ def test_numbers_in_scientific_notation_are_numbers(plugins, toy_recipe):
     assert (recipe.config.left.value, recipe.config.right.value) == (0.001, 500.0)
 
 
-@pytest.mark.parametrize("override", ["left", "=3", "left.value=[", "left.value.deep=3", "nested.families.7.width=1"])
+@pytest.mark.parametrize("override", ["left.value=2024-13-45", "left", "=3", "left.value=[", "left.value.deep=3", "nested.families.7.width=1"])
 def test_overrides_that_make_no_sense_are_named(plugins, toy_recipe, override):
     assert f"override '{override}'" in mistakes(plugins, toy_recipe("left: {value: 1}\n"), [override])
 
