@@ -21,9 +21,10 @@ class Workspace:
     @classmethod
     def choose(cls, given: str | os.PathLike[str] | None = None) -> Workspace:
         """`given`, else GENPIPE_HOME, else `.genpipe` in the current folder."""
-        root = Path(given or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT).expanduser().absolute()
-        if root.exists() and not root.is_dir():
-            raise UsageError(f"workspace {root} is a file, expected a folder")
+        root = Path(os.path.expanduser(given or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT)).absolute()
+        there = next(place for place in (root, *root.parents) if place.exists())
+        if not there.is_dir():
+            raise UsageError(f"workspace {root}: {there} is a file, expected a folder")
         return cls(root)
 
     @property
