@@ -49,7 +49,6 @@ TABLES = {
         lambda x, p: x * p,
         mp.log1p,
     ),
-    "1/m over [1, 2]": (lambda m: 1 / m, (1, 2), (3, None), lambda m, p: p, lambda m: 1 / m),
     "atanh": (  # log(1 + f) = 2 atanh(s), s = f / (2 + f); the polynomial is in s squared
         lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
         (mp.mpf(10) ** -9, S2),

@@ -35,7 +35,7 @@ GENPIPE_FN void backward(const BernoulliNllBackwardArgs& a, int64_t begin, int64
     const T* logits = static_cast<const T*>(a.logits) + row * a.columns;
     const T* x = static_cast<const T*>(a.x) + row * a.columns;
     T* out = static_cast<T*>(a.grad_logits) + row * a.columns;
-    C grad = static_cast<const C*>(a.grad)[row];
+    C grad = static_cast<const C*>(a.grad)[row * a.grad_stride];
     for (int64_t j = 0; j < a.columns; ++j) {
       C logit = load(logits + j);
       store(out + j, grad * bernoulli_nll_slope(logit, load(x + j), exp_decay(abs(logit))));

@@ -32,7 +32,7 @@ GENPIPE_FN void backward(const GaussianNllBackwardArgs& a, int64_t begin, int64_
     const T* x = static_cast<const T*>(a.x) + at;
     T* grad_mean = static_cast<T*>(a.grad_mean) + at;
     T* grad_log_var = static_cast<T*>(a.grad_log_var) + at;
-    C grad = static_cast<const C*>(a.grad)[row];
+    C grad = static_cast<const C*>(a.grad)[row * a.grad_stride];
     for (int64_t j = 0; j < a.columns; ++j) {
       C m, v;
       gaussian_nll_slopes(grad, load(mean + j), load(log_var + j), load(x + j), &m, &v);

@@ -65,7 +65,7 @@ GENPIPE_FN void backward(const GaussianReparamBackwardArgs& a, int64_t begin, in
     const T* log_var = static_cast<const T*>(a.log_var) + at;
     T* grad_mean = static_cast<T*>(a.grad_mean) + at;
     T* grad_log_var = static_cast<T*>(a.grad_log_var) + at;
-    C grad_kl = static_cast<const C*>(a.grad_kl)[row];
+    C grad_kl = static_cast<const C*>(a.grad_kl)[row * a.grad_stride];
     for (int64_t j = 0; j < count; ++j) {
       C m, v;
       reparameterise_backward(load(grad_z + j), grad_kl, load(mean + j), load(log_var + j), noise[j], &m, &v);

@@ -30,7 +30,7 @@ struct Backward {
     typedef compute_t<T> C;
     C logit = load(static_cast<const T*>(a.logits) + i);
     C slope = bernoulli_nll_slope(logit, load(static_cast<const T*>(a.x) + i), exp_decay(abs(logit)));
-    store(static_cast<T*>(a.grad_logits) + i, static_cast<const C*>(a.grad)[i / a.columns] * slope);
+    store(static_cast<T*>(a.grad_logits) + i, static_cast<const C*>(a.grad)[i / a.columns * a.grad_stride] * slope);
   }
 };
 

@@ -27,7 +27,7 @@ struct Backward {
   __device__ void operator()(int64_t i) const {
     typedef compute_t<T> C;
     C m, v;
-    gaussian_nll_slopes(static_cast<const C*>(a.grad)[i / a.columns], load(static_cast<const T*>(a.mean) + i),
+    gaussian_nll_slopes(static_cast<const C*>(a.grad)[i / a.columns * a.grad_stride], load(static_cast<const T*>(a.mean) + i),
                         load(static_cast<const T*>(a.log_var) + i), load(static_cast<const T*>(a.x) + i), &m, &v);
     store(static_cast<T*>(a.grad_mean) + i, m);
     store(static_cast<T*>(a.grad_log_var) + i, v);

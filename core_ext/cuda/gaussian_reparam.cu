@@ -39,7 +39,7 @@ struct Backward {
     int64_t row = block / per_row, column = 4 * (block % per_row);
     C z[4];
     normal_block(read_key(a.key, a.device_key), uint64_t(a.first_index) * uint64_t(per_row) + block, z);
-    C grad_kl = static_cast<const C*>(a.grad_kl)[row];
+    C grad_kl = static_cast<const C*>(a.grad_kl)[row * a.grad_stride];
     for (int k = 0; k < 4 && column + k < a.columns; ++k) {
       int64_t i = row * a.columns + column + k;
       C m, v;

@@ -11,7 +11,7 @@ struct Scale {
   ScaleRowsArgs a;
 
   __device__ void operator()(int64_t i) const {
-    static_cast<T*>(a.x)[i] *= static_cast<const T*>(a.factors)[i / a.columns];
+    static_cast<T*>(a.x)[i] *= static_cast<const T*>(a.factors)[i / a.columns * a.factor_stride];
   }
 };
 

@@ -49,9 +49,10 @@ Tensor bernoulli_nll_backward(const Tensor& grad, const Tensor& logits, const Te
   BernoulliNllBackwardArgs args{};
   prepare("bernoulli_nll_backward", logits, x, args);
   check_row_gradient("bernoulli_nll_backward", "grad", grad, logits);
-  Tensor grad_c = dense(grad), logits_c = dense(logits), x_c = dense(x);
+  Tensor logits_c = dense(logits), x_c = dense(x);
   Tensor grad_logits = empty_contiguous(logits);
-  args.grad = grad_c.const_data_ptr();
+  args.grad = grad.const_data_ptr();
+  args.grad_stride = grad.stride(0);
   args.logits = logits_c.const_data_ptr();
   args.x = x_c.const_data_ptr();
   args.grad_logits = grad_logits.mutable_data_ptr();

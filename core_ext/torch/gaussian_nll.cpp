@@ -41,9 +41,10 @@ std::tuple<Tensor, Tensor> gaussian_nll_backward(const Tensor& grad, const Tenso
   GaussianNllBackwardArgs args{};
   prepare("gaussian_nll_backward", mean, log_var, x, args);
   check_row_gradient("gaussian_nll_backward", "grad", grad, mean);
-  Tensor grad_c = dense(grad), mean_c = dense(mean), log_var_c = dense(log_var), x_c = dense(x);
+  Tensor mean_c = dense(mean), log_var_c = dense(log_var), x_c = dense(x);
   Tensor grad_mean = empty_contiguous(mean), grad_log_var = empty_contiguous(mean);
-  args.grad = grad_c.const_data_ptr();
+  args.grad = grad.const_data_ptr();
+  args.grad_stride = grad.stride(0);
   args.mean = mean_c.const_data_ptr();
   args.log_var = log_var_c.const_data_ptr();
   args.x = x_c.const_data_ptr();

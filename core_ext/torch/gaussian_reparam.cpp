@@ -51,10 +51,11 @@ std::tuple<Tensor, Tensor> gaussian_reparam_backward(const Tensor& grad_z, const
   check_same_shape(op, "grad_z", grad_z, "mean", mean);
   check_row_gradient(op, "grad_kl", grad_kl, mean);
   Tensor mean_c = dense(mean), log_var_c = dense(log_var);
-  Tensor grad_z_c = dense(grad_z), grad_kl_c = dense(grad_kl);
+  Tensor grad_z_c = dense(grad_z);
   Tensor grad_mean = empty_contiguous(mean), grad_log_var = empty_contiguous(mean);
   args.grad_z = grad_z_c.const_data_ptr();
-  args.grad_kl = grad_kl_c.const_data_ptr();
+  args.grad_kl = grad_kl.const_data_ptr();
+  args.grad_stride = grad_kl.stride(0);
   args.mean = mean_c.const_data_ptr();
   args.log_var = log_var_c.const_data_ptr();
   args.grad_mean = grad_mean.mutable_data_ptr();

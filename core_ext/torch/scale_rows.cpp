@@ -16,9 +16,9 @@ void scale_rows_(const Tensor& x, const Tensor& factors) {
   args.dtype = check_floating(op, "x", x);
   check_same_dtype(op, "factors", factors, "x", x);
   check_row_gradient(op, "factors", factors, x);
-  Tensor factors_c = dense(factors);
   args.x = x.mutable_data_ptr();
-  args.factors = factors_c.const_data_ptr();
+  args.factors = factors.const_data_ptr();
+  args.factor_stride = factors.stride(0);
   args.rows = rows_of(x);
   args.columns = columns_of(x);
   if (x.numel() == 0) return;

@@ -106,6 +106,17 @@ def test_the_eager_route_gives_the_bits_of_the_registered_ops(dtype):
                 assert torch.equal(a, b)
 
 
+def test_the_strides_of_a_gradient_do_not_matter():
+    mean, log_var, x = leaves(3)
+    rows = randn(3, 2, dtype=torch.float64, seed=9)[:, 0]
+    values = [ops.bernoulli_nll(mean, x.detach()), ops.gaussian_nll(mean, log_var, x)]
+    values.append(ops.gaussian_reparam(mean, log_var, KEY)[1])
+    for value in (*values, torch.ops.genpipe.bernoulli_nll(mean, x)):
+        for grad in (rows, rows[1].expand(3)):
+            expected = torch.autograd.grad(value, mean, grad.clone(), retain_graph=True)
+            assert torch.equal(*torch.autograd.grad(value, mean, grad, retain_graph=True), *expected)
+
+
 def elbo(mean, log_var, x, t, first_index):
     x_t = ops.q_sample(x, t, TABLE, key=KEY, first_index=first_index)
     z, kl = ops.gaussian_reparam(mean, log_var, KEY, first_index)

@@ -14,24 +14,23 @@ struct BernoulliNllArgs {
 };
 
 struct BernoulliNllBackwardArgs {
-  const void *grad, *logits, *x;
+  const void *grad, *logits, *x;  // grad: (rows,), grad_stride apart
   void* grad_logits;
   DType dtype;
-  int64_t rows, columns;
+  int64_t rows, columns, grad_stride;
 };
 
 // Both are made of decay = exp(-|logit|), which cannot overflow.
 template <class T>
 GENPIPE_FN T bernoulli_nll_term(T logit, T x, T decay) {
-  T positive = select(logit > T(0), logit, T(0));
-  return fma(-x, logit, positive) + log1p_unit(decay);
+  return fma(-x, logit, larger(logit, T(0))) + log1p_unit(decay);
 }
 
-// d nll / d logit = sigmoid(logit) - x.
+// d nll / d logit = sigmoid(logit) - x. The divider works beside the multiply-adds that the value keeps busy: Newton's
+// steps in its place cost more.
 template <class T>
 GENPIPE_FN T bernoulli_nll_slope(T logit, T x, T decay) {
-  T r = reciprocal_one_to_two(T(1) + decay);
-  return select(logit < T(0), decay * r, r) - x;
+  return select(logit < T(0), decay, T(1)) / (T(1) + decay) - x;
 }
 
 }  // namespace genpipe

@@ -13,10 +13,10 @@ struct GaussianNllArgs {
 };
 
 struct GaussianNllBackwardArgs {
-  const void *grad, *mean, *log_var, *x;
+  const void *grad, *mean, *log_var, *x;  // grad: (rows,), grad_stride apart
   void *grad_mean, *grad_log_var;  // the gradient of x is -grad_mean
   DType dtype;
-  int64_t rows, columns;
+  int64_t rows, columns, grad_stride;
 };
 
 // The residual is divided by sigma before it is squared: half the exponent, so small variances overflow later.

@@ -19,10 +19,10 @@ struct GaussianReparamArgs {
 };
 
 struct GaussianReparamBackwardArgs {
-  const void *grad_z, *grad_kl, *mean, *log_var;
+  const void *grad_z, *grad_kl, *mean, *log_var;  // grad_kl: (rows,), grad_stride apart
   void *grad_mean, *grad_log_var;
   DType dtype;
-  int64_t rows, columns;
+  int64_t rows, columns, grad_stride;
   int64_t first_index;
   PhiloxKey key;
   const int64_t* device_key;

@@ -73,18 +73,6 @@ GENPIPE_FN double log1p_unit(double x) {
   return log1p_near_zero(f) + select(upper, 0.69314718055994531, 0.0);
 }
 
-// 1 / m for m in [1, 2]: Newton's steps, as dividers are slow.
-GENPIPE_FN float reciprocal_one_to_two(float m) {
-  float r = -0.221837088f;
-  r = fma(r, m, 1.33102253f);
-  r = fma(r, m, -2.93934142f);
-  r = fma(r, m, 2.82842288f);
-  r = fma(r, fma(-m, r, 1.0f), r);
-  return fma(r, fma(-m, r, 1.0f), r);
-}
-
-GENPIPE_FN double reciprocal_one_to_two(double m) { return 1.0 / m; }
-
 // exp(x) as p * 2^i, p near 1, for x within the range that the callers clamp to.
 GENPIPE_FN float exp_parts(float x, int32_t* i) {
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
@@ -144,7 +132,7 @@ GENPIPE_FN double exp(double x) {
 // exp(-x) for x >= 0, to an absolute error of float's rounding: the relative one grows with x (1e-8 x for float), and
 // anything under the smallest normal number may as well be that number.
 GENPIPE_FN float exp_decay(float x) {
-  x = select(x > 87.0f, 87.0f, x);
+  x = smaller(x, 87.0f);
   const float magic = 12582912.0f;
   float shifted = fma(x, -1.44269504f, magic);
   float r = fma(x, -1.44269504f, magic - shifted);  // in powers of two, without ln 2's second part
@@ -161,7 +149,7 @@ GENPIPE_FN float exp_decay(float x) {
 
 GENPIPE_FN double exp_decay(double x) {
   int64_t i;
-  double p = exp_parts(-select(x > 708.0, 708.0, x), &i);
+  double p = exp_parts(-smaller(x, 708.0), &i);
   return p * bit_cast<double>((i + 1023) << 52);
 }
 

@@ -7,9 +7,9 @@ namespace genpipe {
 
 struct ScaleRowsArgs {
   void* x;              // (rows, columns) of dtype, float or double
-  const void* factors;  // (rows,), the same
+  const void* factors;  // (rows,), the same, factor_stride apart
   DType dtype;
-  int64_t rows, columns;
+  int64_t rows, columns, factor_stride;
 };
 
 }  // namespace genpipe
