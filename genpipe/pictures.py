@@ -126,8 +126,7 @@ def legend(axes: Axes, theme: Theme, **options: Any) -> None:
     axes.legend(frameon=False, fontsize=6.5, labelcolor=theme.ink, **options)
 
 
-# -- images
-# ---------------------------------------------------------------------------------------------------
+# -- images ---------------------------------------------------------------------------------------------------
 
 
 def displayable(x: Array, spec: DataSpec) -> Array:
