@@ -18,6 +18,7 @@ from genpipe.execution.threads import wait_politely
 
 SHUTDOWN_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
+WORKER_DIED = "^A worker died or was killed"  # how a paragraph begins that Ray prints on stdout
 
 
 def _remote_job(job: Job) -> Outcome:
@@ -31,10 +32,11 @@ class RayExecutor:
         self._address = address
         self._tasks: dict[Any, Job] = {}
         self._ours = False
+        self._imported = False
 
     def start(self, jobs: Iterable[Job]) -> None:
         wait_politely()  # an embedded Ray's workers inherit it
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", WORKER_DIED)  # the step's error says it, in a line
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if self._address:
@@ -43,6 +45,7 @@ class RayExecutor:
             import ray
         except ImportError:
             raise UsageError("Ray is not installed; `--executor inline` runs the steps in this process") from None
+        self._imported = True
         self._ours = not ray.is_initialized()
         if self._ours:
             if self._address:
@@ -105,6 +108,8 @@ class RayExecutor:
         return Outcome(step=job.step, seconds=0.0, summary={}, error=message, exit_code=1)
 
     def close(self) -> None:
+        if not self._imported:
+            return  # it is not installed, or its import was interrupted and would fail again here
         import ray
 
         if not ray.is_initialized():

@@ -12,7 +12,7 @@ import pytest
 
 from genpipe import api
 from genpipe.artifacts import read_manifest, verify
-from genpipe.errors import GenpipeError, StepFailed, UsageError
+from genpipe.errors import GenpipeError, Interrupted, StepFailed, UsageError
 from genpipe.runs import Run, all_runs, close_dead_runs, find_run
 from genpipe.workspace import Workspace
 
@@ -135,10 +135,27 @@ def test_a_run_on_a_cluster_of_two_nodes_leaves_the_cluster_up(run, monkeypatch)
         cluster.shutdown()
 
 
-def test_a_worker_that_is_killed_fails_its_step_alone(run, space):
-    with pytest.raises(StepFailed, match="its worker process died"):
-        run("right.then=die", executor="ray")
+def test_a_worker_that_is_killed_fails_its_step_alone_and_is_told_once(command, toy_recipe, space):
+    answer = command("run", toy_recipe(), "right.then=die", "--tracking", "off")
+    assert answer.returncode == 1
+    assert "step 'right' failed: its worker process died" in answer.stderr
+    assert answer.stdout == ""
     assert newest(space).steps["left"].status == "FINISHED"
+
+
+@pytest.mark.parametrize("error", [ImportError, KeyboardInterrupt])
+def test_an_import_of_ray_that_fails_or_is_interrupted_is_told_as_such(run, space, monkeypatch, error):
+    class Refusing:
+        def find_spec(self, name, path=None, target=None):
+            if name == "ray":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    told = UsageError if error is ImportError else Interrupted
+    with pytest.raises(told, match="Ray is not installed" if error is ImportError else "interrupted"):
+        run(executor="ray")
+    assert newest(space).status == ("FAILED" if error is ImportError else "KILLED")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
