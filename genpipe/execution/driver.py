@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from genpipe.artifacts import clear_staging, discard, read_manifest
+from genpipe.artifacts import clear_staging, read_manifest
 from genpipe.errors import GenpipeError, Interrupted, StepFailed
 from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
@@ -77,8 +77,6 @@ def _take(
     jobs = {planned.step.id: _job(planned, plan, run, workspace) for planned in plan.to_run}
     for job in jobs.values():
         clear_staging(Path(job.artifact).parent)
-        if not job.redo and Path(job.artifact).exists():
-            discard(Path(job.artifact))  # the plan found it damaged
     follower = ProgressFollower(run, observers)
     executor = make_executor()
     failures: list[Outcome] = []

@@ -17,8 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from genpipe.artifacts import publish, staging
-from genpipe.errors import GenpipeError
+from genpipe.artifacts import publish, staging, verify
+from genpipe.errors import ArtifactError, GenpipeError
+from genpipe.execution.turns import sole_maker
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
 from genpipe.validation import restore_config
@@ -73,7 +74,7 @@ def run_job(job: Job, *, redirect: bool) -> Outcome:
         except MemoryError:
             traceback.print_exc(file=log)
             return _failed(job, started, "out of memory", 1)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a stage that exits ends its step, not the run
             traceback.print_exc(file=log)
             return _failed(job, started, f"{type(error).__name__}: {error}", 1)
 
@@ -83,6 +84,15 @@ def _failed(job: Job, started: float, error: str, exit_code: int) -> Outcome:
 
 
 def _work(job: Job) -> dict[str, Any]:
+    with sole_maker(Path(job.scratch)):
+        if not job.redo:
+            with contextlib.suppress(ArtifactError):
+                summary: dict[str, Any] = verify(Path(job.artifact)).summary
+                return summary  # another run has made it since this one was planned
+        return _make(job)
+
+
+def _make(job: Job) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(job.cpus)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_corrupted_artifact_is_named_and_rebuilt(run, caplog):
 
 @pytest.mark.parametrize(
     ("then", "text", "code"),
-    [("mistake", "the number's data is not there", 2), ("bug", "ZeroDivisionError: one over none", 1)],
+    [("mistake", "the number's data is not there", 2), ("bug", "ZeroDivisionError: one over none", 1), ("exit", "SystemExit: 3", 1)],
 )
 def test_a_failing_step_is_told_and_earlier_artifacts_stay_whole(run, space, then, text, code):
     with pytest.raises(StepFailed, match=text) as caught:
@@ -97,6 +98,18 @@ def test_a_failing_step_is_told_and_earlier_artifacts_stay_whole(run, space, the
     }
     assert run().steps["left"].status == "CACHED"
     assert not list(space.artifacts.rglob(".staging-*"))
+
+
+def test_what_two_runs_want_at_once_is_made_once(command, toy_recipe, space):
+    toy_recipe()
+    with ThreadPoolExecutor() as pool:
+        arguments = ("run", "toy.yaml", "left.seconds=2", "--executor", "inline", "--tracking", "off")
+        answers = list(pool.map(lambda _: command(*arguments), range(2)))
+    assert [answer.returncode for answer in answers] == [0, 0]
+    logs = [run.log("left").read_text() for run in all_runs(space)]
+    assert sum("another run is making the same" in log for log in logs) == 1
+    assert len([p for run in all_runs(space) if (p := run.progress("left")).exists()]) == 1
+    assert list((space.root / "scratch").iterdir()) == []
 
 
 def test_what_no_machine_can_hold_is_refused_at_once(run):

@@ -15,7 +15,7 @@ from genpipe.graph import Step
 class NumberConfig(Config):
     value: float = Field(1.0, le=1000)
     seconds: float = 0.0
-    then: Literal["succeed", "mistake", "bug", "die"] = "succeed"
+    then: Literal["succeed", "mistake", "bug", "exit", "die"] = "succeed"
     source: DatasetChoice | None = None
 
 
@@ -82,6 +82,8 @@ def number(context):
             raise DataError("the number's data is not there")
         case "bug":
             raise ZeroDivisionError("one over none")
+        case "exit":
+            raise SystemExit(3)
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
     (context.out / "number.txt").write_text(repr(config.value + context.seed))
