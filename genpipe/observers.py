@@ -26,7 +26,7 @@ class Observers:
                 taken = {name: arguments[name] for name in implementation.argnames}
                 try:
                     implementation.function(**taken)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     name = (implementation.plugin_name, hook)
                     if name not in self._failed:
                         self._failed.add(name)

@@ -6,11 +6,13 @@ entry-point group `genpipe` of every installed distribution. Both give modules w
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import pkgutil
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,7 +108,8 @@ class Registry:
 
     def _load(self, source: PluginSource) -> None:
         try:
-            module: ModuleType = importlib.import_module(source.module)
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for what was asked for
+                module: ModuleType = importlib.import_module(source.module)
             self.manager.register(module, name=f"{source.distribution}:{source.name}")
             self.manager.check_pending()
             components = [
@@ -115,7 +118,7 @@ class Registry:
                 for record in self._call(module, hook)
             ]
             folders = [Path(folder) for folder in self._call(module, "register_recipes")]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if source.shipped:
                 raise  # a broken installation of genpipe itself is a bug to see, not to work around
             if self.manager.has_plugin(f"{source.distribution}:{source.name}"):

@@ -217,7 +217,7 @@ def _references_that_fail(kind: str, provided: Provided) -> list[str]:
             continue
         try:
             target = load_reference(reference)
-        except Exception as error:  # a plugin's module may raise anything
+        except (Exception, SystemExit) as error:  # a plugin's module may raise anything
             found.append(f"{kind} '{record.name}': {attribute} {reference}: {type(error).__name__}: {error}")
             continue
         if attribute == "config" and not (isinstance(target, type) and issubclass(target, Config)):

@@ -46,6 +46,7 @@ def test_ours_and_a_strangers_come_in_by_the_same_call(plugins):
         ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         ("def broken(:", "SyntaxError"),
         ("raise SystemError('at import')", "SystemError: at import"),
+        ("import sys\nsys.exit(5)", "SystemExit: 5"),
         (f"{HEADER}@hookimpl\ndef register_families():\n    return 1 / 0\n", "ZeroDivisionError"),
         (f"{HEADER}@hookimpl\ndef register_families():\n    return ['vae']\n", "gave a str, expected records"),
         (f"{HEADER}@hookimpl\ndef register_familys():\n    return []\n", "unknown hook 'register_familys'"),
@@ -76,17 +77,23 @@ def test_two_distributions_with_one_name_are_both_named(module):
     assert registry.names("family") == ["same"]  # nothing of a plugin that clashes is half-registered
 
 
+def test_what_a_plugin_prints_at_import_stays_out_of_what_was_asked_for(module, capsys):
+    Registry(iter([module("chatty", "print('hello')")]))
+    assert capsys.readouterr() == ("", "hello\n")
+
+
 def test_plugins_can_be_disabled(module, monkeypatch):
     monkeypatch.setenv("GENPIPE_DISABLE_PLUGINS", "first, other")
     registry = Registry(iter([module("first", families("one")), module("second", families("two"))]))
     assert registry.names("family") == ["two"]
 
 
-def test_an_observer_that_fails_is_told_once_and_stops_nothing(module, caplog):
+@pytest.mark.parametrize("error", ["ValueError('no')", "SystemExit(3)"])
+def test_an_observer_that_fails_is_told_once_and_stops_nothing(module, caplog, error):
     from genpipe.observers import Observers
 
     text = "from genpipe import hookimpl\nseen = []\n@hookimpl\ndef step_failed(error):\n    {}\n"
-    sources = [module("bad", text.format("raise ValueError('no')")), module("fine", text.format("seen.append(error)"))]
+    sources = [module("bad", text.format(f"raise {error}")), module("fine", text.format("seen.append(error)"))]
     observers = Observers(Registry(iter(sources)))
     for error in ("first", "second"):
         observers.notify("step_failed", run=None, step="x", error=error)
