@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -78,7 +79,7 @@ def staging(parent: Path) -> Iterator[Path]:
     """An empty folder on the file system of `parent`, removed at the end unless it was published."""
     with disk_errors_named(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        folder = parent / f"{STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder = parent / f"{STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{socket.gethostname()}"
         folder.mkdir()
         try:
             yield folder
@@ -127,11 +128,12 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         fields = json.loads(path.read_text())
-        return Manifest(fields["files"], fields["facts"])
+        files = {name: {"sha256": f["sha256"], "bytes": f["bytes"]} for name, f in fields["files"].items()}
+        return Manifest(files, dict(fields["facts"]))
     except FileNotFoundError:
         raise ArtifactError(f"{folder} is not a whole artifact: it has no {MANIFEST}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
 
 def verify(folder: Path) -> Manifest:
@@ -156,13 +158,14 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def clear_staging(parent: Path, older_than_seconds: float = 24 * 3600) -> None:
-    """Removes what dead processes of this host left while staging, and anything old."""
+def clear_staging(parent: Path, older_than_seconds: float = 7 * 24 * 3600) -> None:
+    """Removes what dead processes of this host left while staging, and what has long been left by other hosts."""
     for folder in parent.glob(f"{STAGING_PREFIX}*") if parent.is_dir() else ():
-        pid = folder.name.removeprefix(STAGING_PREFIX).split("-")[0]
+        pid, _, host = [*folder.name.removeprefix(STAGING_PREFIX).split("-", 2), "", ""][:3]
+        ours = pid.isdecimal() and host == socket.gethostname()
         with contextlib.suppress(FileNotFoundError):
             old = time.time() - folder.stat().st_mtime > older_than_seconds
-            if old or not process_is_alive(int(pid)):
+            if not process_is_alive(int(pid)) if ours else old:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

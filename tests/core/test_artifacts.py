@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -34,6 +36,7 @@ def test_a_published_folder_verifies_and_tells_its_facts(tmp_path):
         (lambda f: (f / MANIFEST).unlink(), "not a whole artifact"),
         (lambda f: (f / MANIFEST).write_text("{"), "is damaged"),
         (lambda f: (f / MANIFEST).write_text("[]"), "is damaged"),
+        (lambda f: (f / MANIFEST).write_text('{"facts": {}, "files": []}'), "is damaged"),
     ],
 )
 def test_damage_is_found_and_named(tmp_path, damage, expected):
@@ -95,6 +98,24 @@ def test_a_publisher_that_is_killed_leaves_no_artifact_and_its_staging_is_cleare
     with staging(tmp_path) as ours:
         clear_staging(tmp_path)
         assert list(tmp_path.iterdir()) == [ours]
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "stays"),
+    [
+        (f"{os.getpid()}-0-{socket.gethostname()}", 30, True),  # a long training, still at it
+        ("999999999-0-elsewhere", 1, True),  # no process of this host, so it cannot be asked
+        ("999999999-0-elsewhere", 30, False),
+        ("no-pid", 30, False),
+    ],
+)
+def test_staging_is_cleared_by_whether_its_process_lives_or_elsewhere_by_age(tmp_path, name, days, stays):
+    folder = tmp_path / f".staging-{name}"
+    folder.mkdir()
+    then = time.time() - days * 24 * 3600
+    os.utime(folder, (then, then))
+    clear_staging(tmp_path)
+    assert folder.exists() == stays
 
 
 def test_discarding_takes_the_manifest_first(tmp_path, monkeypatch):
