@@ -18,6 +18,7 @@ from typing import Any
 
 from genpipe.artifacts import write_atomically
 from genpipe.tracking.journal import read_events
+from genpipe.tracking.store import make_store
 from genpipe.workspace import Workspace
 
 EXPERIMENT = "genpipe"
@@ -44,6 +45,7 @@ def make_client(uri: str, artifacts: Path | None) -> tuple[Any, str]:
 
         for name in ("alembic", "mlflow", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        make_store(uri)
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from genpipe import api
 from genpipe.errors import StepFailed
+from genpipe.runs import all_runs
 from genpipe.tracking.journal import Journal, flat, read_events
 from genpipe.tracking.mlflow_sender import Cursor, Sender, make_client, unsent
 from genpipe.tracking.tracker import sync
@@ -56,6 +58,19 @@ def test_a_run_is_tracked_whole(run, space):
     assert [m.step for m in history] == sorted(m.step for m in history)
     assert all(m.value == 1 / m.step for m in history)
     assert list(unsent(space)) == []
+
+
+def test_first_runs_side_by_side_and_one_killed_in_between_leave_a_store_that_works(command, toy_recipe, space):
+    toy_recipe()
+    arguments = ("run", "toy.yaml", "left.seconds=1", "--executor", "inline")
+    (space.root / ".mlflow.db.making").parent.mkdir()
+    (space.root / ".mlflow.db.making").write_bytes(b"of one that was killed")
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _: command(*arguments), range(2)))
+    assert ["WARNING" in answer.stderr for answer in answers] == [False, False], answers
+    sync(space)
+    for run in all_runs(space):
+        assert tracked(space.tracking_uri, run)[1].info.status == "FINISHED"
 
 
 def test_failures_are_tracked_with_their_log(run, space):
