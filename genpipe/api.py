@@ -119,6 +119,7 @@ def _listeners(
     """The display, the journal and the tracker, registered as observers for the time of a run."""
     uri = tracking_uri(tracking, workspace)
     listeners: list[Any] = []
+    dead = close_dead_runs(workspace)
     tracker: Any = nullcontext()
     display: Any = None
     if progress:
@@ -128,12 +129,13 @@ def _listeners(
         listeners.append(display)
     if uri is not None:
         from genpipe.tracking.facts import collect
-        from genpipe.tracking.journal import Journal
+        from genpipe.tracking.journal import JOURNAL, Journal
 
         journal = Journal(collect())
         listeners.append(journal)
-        for dead in close_dead_runs(workspace):
-            journal.run_finished(dead, KILLED, dead.error)
+        for run in dead:
+            if (run.folder / JOURNAL).exists():  # it was tracked
+                journal.run_finished(run, KILLED, run.error)
         from genpipe.tracking.tracker import Tracker, warm
 
         tracker = Tracker(uri, workspace)

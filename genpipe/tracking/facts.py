@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import socket
 import subprocess
@@ -24,10 +25,17 @@ def _git(*arguments: str) -> str | None:
     return answer.stdout.strip()
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a container's user may have no name
+
+
 def collect() -> dict[str, Any]:
     """Facts recorded as tags: the git commit of the current folder, if any, and the environment."""
     facts: dict[str, Any] = {
-        "user": getpass.getuser(),
+        "user": _user(),
         "host": socket.gethostname(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ from genpipe.runs import Run
 
 JOURNAL = "events.jsonl"
 
+logger = logging.getLogger("genpipe")
+
 
 class Journal:
     """Writes `events.jsonl`. Each line: {"event", "time", …}; metrics are finite or named strings."""
@@ -25,8 +29,10 @@ class Journal:
 
     def _write(self, run: Run, event: str, **fields: Any) -> None:
         line = json.dumps({"event": event, "time": time.time(), **fields}, default=str)
-        with (run.folder / JOURNAL).open("a") as file:
-            file.write(line + "\n")
+        with (run.folder / JOURNAL).open("a+b") as file:
+            if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+                file.write(b"\n")  # a driver was killed in its last line
+            file.write(line.encode() + b"\n")
 
     @hookimpl
     def run_started(self, run: Run) -> None:
@@ -79,7 +85,7 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def read_events(folder: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """Events of a run from a byte offset on, and the offset after the last whole one."""
+    """Events of a run from a byte offset on, and the offset after the last whole one. Damaged lines are passed over."""
     path = folder / JOURNAL
     if not path.exists():
         return [], offset
@@ -87,4 +93,10 @@ def read_events(folder: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         file.seek(offset)
         text = file.read()
     whole = text[: text.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+    events = []
+    for line in whole.splitlines():
+        try:
+            events.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            logger.warning("%s has a damaged line, which is passed over", path)
+    return events, offset + len(whole)

@@ -11,15 +11,18 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from genpipe.artifacts import write_atomically
 from genpipe.tracking.journal import read_events
 from genpipe.tracking.store import make_store
 from genpipe.workspace import Workspace
+
+logger = logging.getLogger("genpipe")
 
 EXPERIMENT = "genpipe"
 CURSOR = "tracking.json"
@@ -32,12 +35,16 @@ PICTURES_AND_TABLES = (".png", ".html", ".csv", ".json", ".jsonl")
 STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"}
 
 
-def make_client(uri: str, artifacts: Path | None) -> tuple[Any, str]:
-    """A client and the id of the experiment. Creates the store, or raises what MLflow raises where it is down."""
+def make_client(uri: str, artifacts: Path | None, imported: Callable[[], None] = lambda: None) -> tuple[Any, str]:
+    """A client and the id of the experiment. Creates the store, or raises what MLflow raises where it is down.
+
+    imported: called between the import of MLflow, which takes seconds, and the first request.
+    """
     # A tracker that is down must be noticed in seconds, not after MLflow's minutes of retries.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside MLflow's own dependencies
         from mlflow import MlflowClient
@@ -45,6 +52,7 @@ def make_client(uri: str, artifacts: Path | None) -> tuple[Any, str]:
 
         for name in ("alembic", "mlflow", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        imported()
         make_store(uri)
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -81,7 +89,12 @@ class Cursor:
     @classmethod
     def read(cls, folder: Path) -> Cursor:
         path = folder / CURSOR
-        return cls(folder, json.loads(path.read_text()) if path.exists() else {})
+        try:
+            return cls(folder, dict(json.loads(path.read_text())) if path.exists() else {})
+        except (ValueError, TypeError):
+            logger.warning("%s is damaged: the journal beside it is sent again from its beginning", path)
+            path.unlink(missing_ok=True)
+            return cls(folder, {})
 
     @classmethod
     def begin(cls, folder: Path, uri: str) -> None:
@@ -111,29 +124,42 @@ def sole_sender(folder: Path) -> Iterator[bool]:
 class Sender:
     """Sends one run's journal. `send` may be called again and again as the journal grows."""
 
-    def __init__(self, client: Any, experiment_id: str, uri: str, folder: Path) -> None:
-        self._client, self._experiment, self._folder = client, experiment_id, folder
+    def __init__(
+        self, client: Any, experiment_id: str, uri: str, folder: Path, moved: Callable[[], None] = lambda: None
+    ) -> None:
+        """moved: called whenever the tracker took something."""
+        self._client, self._experiment, self._folder, self._moved = client, experiment_id, folder, moved
         self._cursor = Cursor.read(folder)
         if self._cursor.uri not in (None, uri):
             # another tracker is asked for than the one that has the beginning: it gets the whole story
             self._cursor = Cursor(folder, {})
         self._cursor.uri = uri
+        self._told = False
 
     def send(self) -> bool:
         """Sends what is new; whether there was anything. The cursor moves only past what was taken."""
         events, offset = read_events(self._folder, self._cursor.offset)
         metrics: dict[str, list[Any]] = {}
         for event in events:
+            if self._cursor.run_id is None and event["event"] != "run_started":
+                self._tell_of_lost_beginning()
+                continue
             if event["event"] == "metrics":
                 self._collect(event, metrics)
                 continue
             self._send_metrics(metrics)
             getattr(self, f"_{event['event']}")(event)
+            self._moved()
         self._send_metrics(metrics)
         if events:
             self._cursor.offset = offset
             self._cursor.save()
         return bool(events)
+
+    def _tell_of_lost_beginning(self) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning("the journal in %s lost its beginning, without which the rest cannot be sent", self._folder)
 
     def _collect(self, event: dict[str, Any], metrics: dict[str, list[Any]]) -> None:
         from mlflow.entities import Metric
@@ -146,7 +172,9 @@ class Sender:
     def _send_metrics(self, metrics: dict[str, list[Any]]) -> None:
         for step, points in metrics.items():
             for start in range(0, len(points), METRICS_PER_CALL):
-                self._client.log_batch(self._cursor.steps[step], metrics=points[start : start + METRICS_PER_CALL])
+                child = self._child(step, points[0].timestamp / 1000)
+                self._client.log_batch(child, metrics=points[start : start + METRICS_PER_CALL])
+                self._moved()
         metrics.clear()
 
     def _find_or_create(self, tag: str, value: str, name: str, time: float, tags: dict[str, str]) -> str:
@@ -192,21 +220,22 @@ class Sender:
             self._client.log_batch(run_id, params=new[start : start + 100])
 
     def _step_started(self, event: dict[str, Any]) -> None:
-        assert self._cursor.run_id is not None
-        tags = {
-            "mlflow.parentRunId": self._cursor.run_id,
-            "genpipe.stage": event["stage"],
-            "genpipe.key": event["key"],
-            "genpipe.cached": str(event["cached"]).lower(),
-        }
-        step = event["step"]
-        self._cursor.steps[step] = self._find_or_create(STEP_TAG, step, step, event["time"], tags)
-        self._cursor.save()
+        tags = {"genpipe.stage": event["stage"], "genpipe.key": event["key"]}
+        self._child(event["step"], event["time"], {**tags, "genpipe.cached": str(event["cached"]).lower()})
+
+    def _child(self, step: str, time: float, tags: Mapping[str, str] = MappingProxyType({})) -> str:
+        """The MLflow run of a step, made where the journal speaks of it first."""
+        if step not in self._cursor.steps:
+            assert self._cursor.run_id is not None
+            tags = {"mlflow.parentRunId": self._cursor.run_id, **tags}
+            self._cursor.steps[step] = self._find_or_create(STEP_TAG, step, step, time, tags)
+            self._cursor.save()
+        return self._cursor.steps[step]
 
     def _step_finished(self, event: dict[str, Any]) -> None:
         from mlflow.entities import Metric
 
-        child, parent = self._cursor.steps[event["step"]], self._cursor.run_id
+        child, parent = self._child(event["step"], event["time"]), self._cursor.run_id
         milliseconds = int(event["time"] * 1000)
         numbers = {"seconds": event["seconds"], **event["summary"].get("metrics", {})}
         finite = {
@@ -243,7 +272,7 @@ class Sender:
         self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
     def _step_failed(self, event: dict[str, Any]) -> None:
-        child = self._cursor.steps[event["step"]]
+        child = self._child(event["step"], event["time"])
         self._client.set_tag(child, "genpipe.error", event["error"][:5000])
         log = self._folder / "steps" / f"{event['step']}.log"
         if log.exists():
@@ -261,6 +290,7 @@ class Sender:
 
     def _log_file(self, run_id: Any, path: Path) -> None:
         self._client.log_artifact(run_id, str(path))
+        self._moved()
 
 
 def _metric_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ class Tracker:
         self._ending = threading.Event()
         self._warned = False
         self.problem: str | None = None
-        self._moved = time.monotonic()
+        self._remote = not uri.startswith("sqlite")
+        self._moved = math.inf  # when the tracker last took something, from its first request on
         self._thread = threading.Thread(target=self._work, daemon=True, name="tracker")
 
     def start(self) -> None:
@@ -49,13 +51,14 @@ class Tracker:
     def close(self) -> None:
         """Gives the tracker time to take the rest, as long as it keeps taking; what is left stays in the journal."""
         self._ending.set()
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while self._thread.is_alive() and time.monotonic() < deadline:
+        began = time.monotonic()
+        while self._thread.is_alive() and time.monotonic() < began + CLOSE_SECONDS:
             self._thread.join(0.05)
-            if self.problem is not None and time.monotonic() - self._moved > STALLED_SECONDS:
+            since = self._moved if self.problem is not None else max(self._moved, began)
+            if (self.problem is not None or self._remote) and time.monotonic() - since > STALLED_SECONDS:
                 break
         if self._thread.is_alive():
-            self._warn(f"did not answer within {CLOSE_SECONDS:g} s")
+            self._warn("it does not answer")
 
     def _work(self) -> None:
         while True:
@@ -83,13 +86,16 @@ class Tracker:
 
     def _send(self, client: Any, experiment: str, folder: Path) -> None:
         with sole_sender(folder) as alone:
-            if alone and Sender(client, experiment, self.uri, folder).send():
-                self._moved = time.monotonic()
+            if alone:
+                Sender(client, experiment, self.uri, folder, self._note_move).send()
+
+    def _note_move(self) -> None:
+        self._moved = time.monotonic()
 
     def _connect(self) -> tuple[Any, str]:
         if self._client is None:
-            self._client = make_client(self.uri, self._workspace.tracking_artifacts)
-            self._moved = time.monotonic()
+            self._client = make_client(self.uri, self._workspace.tracking_artifacts, self._note_move)
+            self._note_move()
         return self._client
 
     def _warn(self, problem: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from genpipe import api
 from genpipe.errors import StepFailed
 from genpipe.runs import all_runs
+from genpipe.tracking.facts import collect
 from genpipe.tracking.journal import Journal, flat, read_events
 from genpipe.tracking.mlflow_sender import Cursor, Sender, make_client, unsent
 from genpipe.tracking.tracker import sync
@@ -130,6 +131,76 @@ def test_a_journal_cut_short_is_sent_up_to_its_last_whole_line(run, space):
         file.write('{"event": "step_sta')
     events, offset = read_events(finished.folder, 0)
     assert ([e["event"] for e in events], offset) == (["run_started"], whole)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"offs', b"[1]", b"\0\0"])
+def test_a_damaged_cursor_sends_the_journal_again(run, space, damage):
+    finished = run()
+    before = tracked(space.tracking_uri, finished)[1]
+    (finished.folder / "tracking.json").write_bytes(damage)
+    assert sync(space) == [finished.id]
+    assert tracked(space.tracking_uri, finished)[1].info.run_id == before.info.run_id
+
+
+@pytest.mark.parametrize("lost", ["step_started", "metrics", "step_finished"])
+def test_a_damaged_line_costs_no_more_than_itself(run, space, caplog, lost):
+    finished = run("left.seconds=0.5", tracking=f"http://127.0.0.1:{free_port()}")
+    journal = finished.folder / "events.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    worst = next(i for i, line in enumerate(lines) if f'"{lost}"'.encode() in line)
+    lines[worst] = lines[worst][:20] + b"\n"
+    journal.write_bytes(b"".join(lines))
+    assert sync(space, space.tracking_uri) == [finished.id]
+    assert "has a damaged line" in caplog.text
+    _, parent, children = tracked(space.tracking_uri, finished)
+    assert parent.info.status == "FINISHED"
+    assert set(children) == {"left", "right", "sum"}
+
+
+def test_a_journal_without_its_beginning_holds_up_no_other(run, space, caplog):
+    lost, whole = run(), run()
+    events = (lost.folder / "events.jsonl").read_bytes()
+    (lost.folder / "events.jsonl").write_bytes(events.partition(b"\n")[2])
+    (lost.folder / "tracking.json").unlink()
+    sync(space)
+    assert "lost its beginning" in caplog.text
+    assert list(unsent(space)) == []
+    assert tracked(space.tracking_uri, whole)[1].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("tracking", ["off", None])
+def test_a_run_that_was_killed_is_closed_by_the_next_and_tracked_if_it_was(run, space, tracking):
+    killed = run(tracking=tracking)
+    journal = killed.folder / "events.jsonl"
+    if tracking is None:
+        journal.write_bytes(journal.read_bytes()[:-20])  # in the middle of its last line
+        (killed.folder / "tracking.json").unlink()
+    killed.status, killed.pid = "RUNNING", 2**22 + 1  # above any process's number
+    killed.save()
+    run(tracking=tracking)
+    assert api.find_run(space, killed.id).status == "KILLED"
+    assert sync(space, space.tracking_uri) == ([] if tracking == "off" else [killed.id, api.find_run(space, "last").id])
+    if tracking is None:
+        assert tracked(space.tracking_uri, killed)[1].info.status == "KILLED"
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert collect()["user"] == str(os.getuid())
+
+
+def test_a_server_that_hangs_delays_the_end_by_seconds(run, caplog):
+    import mlflow  # noqa: F401  # its import is not the server's doing
+
+    with socket.socket() as mute:  # takes connections and never answers
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        finished = run(tracking=f"http://127.0.0.1:{mute.getsockname()[1]}")
+        assert time.time() - finished.ended < 7
+    assert "is not taking runs (it does not answer)" in caplog.text
 
 
 def test_a_tracker_that_fails_midway_goes_on_where_it_stopped(run, space):
