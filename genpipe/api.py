@@ -171,7 +171,7 @@ def model_folder(reference: Run | str | Path, *, step: str | None = None, worksp
     """The verified artifact with the model that `load` reads."""
     from genpipe.artifacts import verify
 
-    if isinstance(reference, str | Path) and (Path(reference) / "model.json").is_file():
+    if isinstance(reference, str | Path) and os.path.isfile(Path(reference) / "model.json"):
         folder = Path(reference)
     else:
         if isinstance(reference, str) and step is None and ":" in reference:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import socket
@@ -12,11 +13,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from genpipe.artifacts import write_atomically
+from genpipe.artifacts import disk_errors_named, write_atomically
 from genpipe.errors import UsageError, nearest
 from genpipe.processes import process_is_alive
 from genpipe.workspace import Workspace
 
+logger = logging.getLogger("genpipe")
+
+SECOND = len("20261231-235959")
+MAX_NAME_LENGTH = 100
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 
 
@@ -56,9 +61,11 @@ class Run:
         cls, workspace: Workspace, recipe: str, resolved: Mapping[str, Any], steps: dict[str, StepRecord]
     ) -> Run:
         now = time.time()
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{recipe}-{secrets.token_hex(2)}"
+        name = recipe.replace(os.sep, "-")[:MAX_NAME_LENGTH]
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{name}-{secrets.token_hex(2)}"
         folder = workspace.runs / run_id
-        (folder / "steps").mkdir(parents=True)
+        with disk_errors_named(workspace.root):
+            (folder / "steps").mkdir(parents=True)
         run = cls(
             folder, run_id, recipe, int(resolved.get("seed", 0)), RUNNING, now, None, os.getpid(), socket.gethostname()
         )
@@ -75,10 +82,15 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        record = json.loads((folder / "run.json").read_text())
-        known = {f.name for f in fields(cls)}
-        steps = {name: StepRecord(**step) for name, step in record.pop("steps").items()}
-        return cls(folder=folder, steps=steps, **{k: v for k, v in record.items() if k in known})
+        """UsageError where the record is damaged."""
+        path = folder / "run.json"
+        try:
+            record = json.loads(path.read_text())
+            known = {f.name for f in fields(cls)}
+            steps = {name: StepRecord(**step) for name, step in record.pop("steps").items()}
+            return cls(folder=folder, steps=steps, **{k: v for k, v in record.items() if k in known})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
     @property
     def workspace(self) -> Path:
@@ -132,19 +144,27 @@ class Run:
 
 
 def all_runs(workspace: Workspace) -> Iterator[Run]:
-    """Runs of a workspace, newest first. A folder without a readable record is a run that never began."""
-    folders = sorted(workspace.runs.iterdir(), reverse=True) if workspace.runs.is_dir() else []
-    for folder in folders:
+    """Runs of a workspace, newest first. A folder without a record is a run that never began."""
+    folders = sorted(workspace.runs.iterdir(), key=_age) if workspace.runs.is_dir() else []
+    for folder in reversed(folders):
         try:
             yield Run.read(folder)
-        except (OSError, ValueError, KeyError, TypeError):
+        except OSError:
             continue
+        except UsageError as error:
+            logger.warning("%s; the run is passed over", error)
+
+
+def _age(folder: Path) -> tuple[str, float]:
+    """Orders runs by the second in their id, and within one by when their recipe was written."""
+    recipe = folder / "recipe.yaml"
+    return folder.name[:SECOND], recipe.stat().st_mtime_ns if recipe.exists() else 0
 
 
 def find_run(workspace: Workspace, reference: str) -> Run:
     """A run by its id, the unique beginning or end of one, its recipe's name (the newest), its folder, or "last"."""
     folder = Path(reference)
-    if (folder / "run.json").is_file():
+    if os.path.isfile(folder / "run.json"):  # false also for what is too long for a path
         return Run.read(folder.absolute())
     runs = list(all_runs(workspace))
     if not runs:

@@ -176,5 +176,8 @@ def recipe_of(run: Run, overrides: Sequence[str] = ()) -> Recipe:
     path = run.folder / "recipe.yaml"
     if not path.is_file():
         raise UsageError(f"run {run.id} has no recipe.yaml")
-    recipe = {"name": run.recipe, **yaml.safe_load(path.read_text())}
+    try:
+        recipe = {"name": run.recipe, **yaml.safe_load(path.read_text())}
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError):
+        raise UsageError(f"{path} is damaged: it is no mapping in YAML") from None
     return load_recipe(recipe, overrides, registry=registry())

@@ -97,6 +97,16 @@ def test_resume_goes_on_with_a_run(command, toy_recipe):
     assert "sum          done" in answer.stderr
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{", "a: ]"])
+def test_a_run_whose_recipe_is_damaged_is_named(command, toy_recipe, tmp_path, text):
+    command("run", toy_recipe(), "--executor", "inline", "--tracking", "off")
+    (recipe,) = tmp_path.glob(".genpipe/runs/*/recipe.yaml")
+    recipe.write_text(text)
+    answer = command("resume", "last", "--executor", "inline", "--tracking", "off")
+    assert answer.returncode == 2
+    assert "recipe.yaml is damaged" in answer.stderr
+
+
 def test_the_workspace_can_be_named_before_or_after_the_command(command, toy_recipe, tmp_path):
     recipe = toy_recipe()
     for i, arguments in enumerate((["--workspace", "w0", "plan", recipe], ["plan", recipe, "--workspace", "w1"])):
