@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -60,8 +61,9 @@ class CodeDigests:
 
     def save(self) -> None:
         if self._cache_path is not None and self._dirty:
-            self._cache_path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._cache_path, json.dumps(self._files))
+            with contextlib.suppress(OSError, GenpipeError):  # a workspace that is read-only can be looked at too
+                self._cache_path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self._cache_path, json.dumps(self._files))
 
     def closure(self, modules: Iterable[str]) -> dict[str, str]:
         """Module → digest of its source, for the modules and all that they import of genpipe and of their package."""

@@ -98,6 +98,8 @@ def make_plan(
     choice = choice or Choice()
     graph = build_graph(recipe, registry)
     wanted = graph.before(choice.to_step) if choice.to_step else set(graph.steps)
+    if choice.from_step and choice.from_step not in wanted and choice.from_step in graph.steps:
+        raise UsageError(f"--from {choice.from_step} redoes nothing: it is not among what --to {choice.to_step} needs")
     again = set(graph.steps) if choice.fresh else graph.after(choice.from_step) if choice.from_step else set()
     code = CodeDigests(workspace.cache / "code.json")
     before = _previous_parts(recipe, workspace)

@@ -31,6 +31,18 @@ def done(toy_recipe, space, plugins):
     return api.run(toy_recipe(), workspace=space.root, executor="inline", tracking="off", progress=False)
 
 
+def test_from_and_to_that_leave_nothing_to_redo_are_a_mistake(planned):
+    assert set(planned(from_step="left", to_step="sum")) == {"left", "right", "sum"}
+    with pytest.raises(UsageError, match="--from sum redoes nothing: it is not among what --to left needs"):
+        planned(from_step="sum", to_step="left")
+
+
+def test_a_plan_needs_no_workspace_that_can_be_written(planned, space):
+    space.root.mkdir()
+    space.cache.write_text("")  # a file in the way stands for a folder that is read-only
+    assert planned()["left"] == "nothing made yet"
+
+
 def test_finished_steps_are_hits_and_changes_are_told(planned, done):
     assert planned() == {"left": "HIT", "right": "HIT", "sum": "HIT"}
     assert planned("right.value=4") == {"left": "HIT", "right": "value: 1.0 → 4.0", "sum": "follows right"}
