@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -69,7 +70,7 @@ def disk_errors_named(path: Path) -> Iterator[None]:
         # libraries that write files from compiled code (NumPy, safetensors) raise errors without the number
         if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(path):
             raise GenpipeError(f"no space left on the disk of {path}; nothing half-written was kept") from error
-        if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
             raise GenpipeError(f"{path} cannot be written: {os.strerror(number)}") from error
         raise
 
@@ -172,7 +173,7 @@ def clear_staging(parent: Path, older_than_seconds: float = 7 * 24 * 3600) -> No
 def write_atomically(path: Path, text: str) -> None:
     """Replaces one small file; readers see the old or the new, never a part."""
     with disk_errors_named(path.parent):
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
         with aside.open("w") as file:
             file.write(text)
             file.flush()
