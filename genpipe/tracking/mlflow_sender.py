@@ -53,7 +53,7 @@ def make_client(uri: str, artifacts: Path | None, imported: Callable[[], None] =
         for name in ("alembic", "mlflow", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
         imported()
-        make_store(uri)
+        make_store(uri, lambda new: MlflowClient(tracking_uri=new).search_experiments(max_results=1))
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
