@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genpipe.errors import UsageError
+from genpipe.observers import Observers
 from genpipe.plan import Choice, Plan, make_plan
 from genpipe.recipe import Recipe, load_recipe
 from genpipe.registry import Registry, registry
@@ -77,10 +78,10 @@ def run_recipe(
     plan = make_plan(recipe, plugins, workspace, choice, check_files=True)
     for damage in plan.damaged:
         logging.getLogger("genpipe").warning("%s; it is made again", damage)
-    with _listeners(plan, plugins, workspace, tracking, progress):
+    with _listeners(plan, workspace, tracking, progress) as listeners:
         from genpipe.execution.driver import execute
 
-        return execute(plan, plugins, workspace, make_executor)
+        return execute(plan, Observers(plugins, listeners), workspace, make_executor)
 
 
 def executor_maker(name: str, address: str | None) -> Callable[[], Executor]:
@@ -113,10 +114,8 @@ def tracking_uri(given: str | None, workspace: Workspace) -> str | None:
 
 
 @contextmanager
-def _listeners(
-    plan: Plan, plugins: Registry, workspace: Workspace, tracking: str | None, progress: bool
-) -> Iterator[None]:
-    """The display, the journal and the tracker, registered as observers for the time of a run."""
+def _listeners(plan: Plan, workspace: Workspace, tracking: str | None, progress: bool) -> Iterator[list[Any]]:
+    """The display, the journal and the tracker, for the time of a run."""
     uri = tracking_uri(tracking, workspace)
     listeners: list[Any] = []
     dead = close_dead_runs(workspace)
@@ -142,14 +141,10 @@ def _listeners(
         listeners.append(tracker)
         # a run of reused steps alone is over before MLflow is imported: the next run sends its journal
         tracker = warm(tracker if plan.to_run else None)
-    for listener in listeners:
-        plugins.manager.register(listener)
     try:
         with tracker:
-            yield
+            yield listeners
     finally:
-        for listener in listeners:
-            plugins.manager.unregister(listener)
         if display is not None:
             display.close()
 

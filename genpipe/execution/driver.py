@@ -17,7 +17,6 @@ from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import Job, Outcome
 from genpipe.observers import Observers
 from genpipe.plan import Plan, PlannedStep
-from genpipe.registry import Registry
 from genpipe.runs import FAILED, FINISHED, KILLED, RUNNING, Run, StepRecord
 from genpipe.workspace import Workspace
 
@@ -25,7 +24,7 @@ WAIT_SECONDS = 0.2
 TAIL_LINES = 20
 
 
-def execute(plan: Plan, registry: Registry, workspace: Workspace, make_executor: Callable[[], Executor]) -> Run:
+def execute(plan: Plan, observers: Observers, workspace: Workspace, make_executor: Callable[[], Executor]) -> Run:
     """Runs what the plan says and gives the finished run.
 
     Raises StepFailed where a step fails (steps that do not depend on it are finished first), Interrupted on
@@ -36,7 +35,6 @@ def execute(plan: Plan, registry: Registry, workspace: Workspace, make_executor:
         for name, p in plan.steps.items()
     }
     run = Run.create(workspace, plan.recipe.name, plan.recipe.resolved, steps)
-    observers = Observers(registry)
     with _signals_raise() as received:
         try:
             observers.notify("run_started", run=run)

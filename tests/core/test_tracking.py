@@ -275,6 +275,14 @@ def test_a_server_that_is_killed_midway_loses_nothing(run, space, tmp_path):
         kill(server)
 
 
+def test_runs_in_threads_of_one_process_are_told_apart(run):
+    with ThreadPoolExecutor() as pool:
+        finished = list(pool.map(lambda seed: run("left.seconds=0.5", f"seed={seed}"), range(2)))
+    for each in finished:
+        events = [(e["event"], e.get("step")) for e in read_events(each.folder, 0)[0] if e["event"] != "metrics"]
+        assert len(events) == len(set(events)) == 8
+
+
 def test_nested_parameters_become_dotted_keys():
     nested = {"a": {"b": [1, 2]}, "c": [{"name": "x", "k": 3}, {"name": "y"}], "d": None}
     assert flat(nested) == {"a.b": [1, 2], "c.0.name": "x", "c.0.k": 3, "c.1.name": "y", "d": None}
