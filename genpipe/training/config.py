@@ -27,7 +27,9 @@ class TrainConfig(Config):
     accumulation: int = Field(1, ge=1, description="micro-batches that a batch is cut into, to save memory")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the forward pass")
     log_every: int = Field(50, ge=1, description="steps between logged losses, each a mean over those steps")
-    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints; null writes one about every 20 seconds"
+    )
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

@@ -29,6 +29,7 @@ from genpipe.training.optimizers import LoopOptimizers, learning_rate
 log = logging.getLogger("genpipe.training")
 
 FULL_PRECISION = nullcontext()
+CHECKPOINT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ class _Loop:
 
     def run(self) -> TrainResult:
         config, model = self.config, self.model
-        begun = time.monotonic()
+        begun = saved = time.monotonic()
         window: list[Mapping[str, Tensor]] = []  # terms of each step since the last logged entry
         first, seconds_before = self._resume(window)
         model.train()
@@ -147,9 +148,10 @@ class _Loop:
                 window = []
             else:
                 self.progress(done, config.steps)
-            if done % config.checkpoint_every == 0 and done < config.steps:
+            if done < config.steps and self._is_due(done, saved):
                 self._check(done, window)
-                self._save(done, window, seconds_before + time.monotonic() - begun)
+                saved = time.monotonic()
+                self._save(done, window, seconds_before + saved - begun)
         self._check(config.steps, window)
         if self.ema:
             with torch.no_grad():
@@ -167,6 +169,11 @@ class _Loop:
             seconds_resumed=seconds_before,
             steps_per_second=(config.steps - first) / max(seconds, 1e-9),
         )
+
+    def _is_due(self, done: int, saved: float) -> bool:
+        """Whether to write a checkpoint: a synced one costs as much as many steps of a small model."""
+        every = self.config.checkpoint_every
+        return time.monotonic() - saved > CHECKPOINT_SECONDS if every is None else done % every == 0
 
     def _step(self, step: int) -> Mapping[str, Tensor]:
         config, count = self.config, self.config.batch_size // self.config.accumulation
