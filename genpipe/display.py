@@ -104,16 +104,17 @@ class LiveDisplay:
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self._console = Console(file=stream, highlight=False)
+        self._console, self._escape = Console(file=stream, highlight=False), escape
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description:<12}"),
+            TextColumn("{task.description:<12}", style="bold", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}"),
-            TextColumn("[cyan]{task.fields[numbers]}"),
-            TextColumn("[dim]{task.fields[speed]}"),
+            TextColumn("{task.fields[count]}", markup=False),
+            TextColumn("{task.fields[numbers]}", style="cyan", markup=False),
+            TextColumn("{task.fields[speed]}", style="dim", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
@@ -126,7 +127,7 @@ class LiveDisplay:
 
     @hookimpl
     def run_started(self, run: Run) -> None:
-        self._console.print(f"run [bold]{run.id}[/]")
+        self._console.print(f"run [bold]{self._escape(run.id)}[/]")
         self._progress.start()
 
     @hookimpl
@@ -148,13 +149,13 @@ class LiveDisplay:
     @hookimpl
     def step_finished(self, run: Run, step: str, seconds: float) -> None:
         if run.steps[step].status == "CACHED":
-            self._end(step, f"[dim]↺ {step:<12} reused ({duration(seconds)} when it was made)[/]")
+            self._end(step, f"[dim]↺ {self._escape(f'{step:<12}')} reused ({duration(seconds)} when it was made)[/]")
         else:
-            self._end(step, f"[green]✓[/] {step:<12} {duration(seconds)}")
+            self._end(step, f"[green]✓[/] {self._escape(f'{step:<12}')} {duration(seconds)}")
 
     @hookimpl
     def step_failed(self, step: str, error: str) -> None:
-        self._end(step, f"[red]✗[/] {step:<12} failed")
+        self._end(step, f"[red]✗[/] {self._escape(f'{step:<12}')} failed")
 
     @hookimpl
     def run_finished(self) -> None:

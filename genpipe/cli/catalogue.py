@@ -17,7 +17,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 240  # a pipe has no edge to wrap at
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
