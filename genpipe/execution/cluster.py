@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from genpipe.errors import GenpipeError, UsageError
+from genpipe.errors import GenpipeError, Interrupted, UsageError
 from genpipe.execution.job import Job, Outcome, run_job
 from genpipe.execution.threads import wait_politely
 
@@ -152,6 +152,8 @@ def _signal_handlers_kept() -> Iterator[None]:
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except SystemExit as error:  # what Ray's handler does
+        raise Interrupted(signal.SIGTERM) from error
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -40,9 +40,10 @@ def execute(plan: Plan, observers: Observers, workspace: Workspace, make_executo
             observers.notify("run_started", run=run)
             _take(plan, run, workspace, make_executor, observers)
             _finish(run, observers, FINISHED, None)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             # Ray's waits turn any interruption into a plain KeyboardInterrupt: the signal is told by the handler
-            interrupted = Interrupted(received[0] if received else signal.SIGINT)
+            number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
+            interrupted = Interrupted(received[0] if received else number)
             _finish(run, observers, KILLED, str(interrupted))
             raise interrupted from None
         except GenpipeError as error:

@@ -171,6 +171,19 @@ def test_an_import_of_ray_that_fails_or_is_interrupted_is_told_as_such(run, spac
     assert newest(space).status == ("FAILED" if error is ImportError else "KILLED")
 
 
+def test_a_sigterm_that_ray_takes_while_it_starts_ends_the_run_as_one(run, space, monkeypatch):
+    import ray
+
+    def init(*arguments, **options):
+        raise SystemExit(signal.SIGTERM)  # what Ray's own handler does
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(Interrupted) as caught:
+        run(executor="ray")
+    assert caught.value.exit_code == 143
+    assert newest(space).status == "KILLED"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("executor", ["ray", "inline"])
 def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(
