@@ -27,7 +27,8 @@ class InlineExecutor:
         return [run_job(self._waiting.popleft(), redirect=False)] if self._waiting else []
 
     def close(self) -> None:
+        if self._threads is None:
+            return  # the import of torch may have been interrupted, and would fail again here
         import torch
 
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._threads)

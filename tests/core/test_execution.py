@@ -156,6 +156,19 @@ def test_a_worker_that_is_killed_fails_its_step_alone_and_is_told_once(command, 
     assert newest(space).steps["left"].status == "FINISHED"
 
 
+def test_an_import_of_torch_that_is_interrupted_is_told_as_such(run, space, monkeypatch):
+    class Interrupting:
+        def find_spec(self, name, path=None, target=None):
+            if name == "torch":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(Interrupted, match="interrupted"):
+        run(executor="inline")
+    assert newest(space).status == "KILLED"
+
+
 @pytest.mark.parametrize("error", [ImportError, KeyboardInterrupt])
 def test_an_import_of_ray_that_fails_or_is_interrupted_is_told_as_such(run, space, monkeypatch, error):
     class Refusing:
