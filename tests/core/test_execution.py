@@ -107,7 +107,7 @@ def test_what_two_runs_want_at_once_is_made_once(command, toy_recipe, space):
         answers = list(pool.map(lambda _: command(*arguments), range(2)))
     assert [answer.returncode for answer in answers] == [0, 0]
     logs = [run.log("left").read_text() for run in all_runs(space)]
-    assert sum("another run is making the same" in log for log in logs) == 1
+    assert sum("the same is being made elsewhere" in log for log in logs) == 1
     assert len([p for run in all_runs(space) if (p := run.progress("left")).exists()]) == 1
     assert list((space.root / "scratch").iterdir()) == []
 
@@ -123,8 +123,8 @@ def test_a_cluster_that_is_not_there_is_told_in_seconds(run):
 
 
 def test_independent_steps_run_side_by_side_on_ray(run, space):
-    finished = run("left.seconds=2", "right.seconds=2", executor="ray")
-    assert number(finished, "sum") == 2
+    finished = run("left.seconds=2", "right.seconds=2", "right.value=2", executor="ray")
+    assert number(finished, "sum") == 3
     left, right = (read_manifest(finished.artifact(name)) for name in ("left", "right"))
     assert abs(left.created - right.created) < 2
     assert "this is the number stage" in finished.log("left").read_text()
