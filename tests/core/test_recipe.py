@@ -82,7 +82,10 @@ def test_numbers_in_scientific_notation_are_numbers(plugins, toy_recipe):
     assert (recipe.config.left.value, recipe.config.right.value) == (0.001, 500.0)
 
 
-@pytest.mark.parametrize("override", ["left.value=2024-13-45", "left", "=3", "left.value=[", "left.value.deep=3", "nested.families.7.width=1"])
+@pytest.mark.parametrize(
+    "override",
+    ["left.value=2024-13-45", "left", "=3", "left.value=[", "left.value.deep=3", "nested.families.7.width=1"],
+)
 def test_overrides_that_make_no_sense_are_named(plugins, toy_recipe, override):
     assert f"override '{override}'" in mistakes(plugins, toy_recipe("left: {value: 1}\n"), [override])
 

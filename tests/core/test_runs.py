@@ -18,7 +18,9 @@ def made(space: Workspace, recipe: str = "r") -> Run:
     return Run.create(space, recipe, {"seed": 0}, {"a": StepRecord("stage", "key", "artifacts/x/key")})
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", '{"id":', '{"id": "x", "steps": []}', '{"steps": {"a": {}}}', "\0\0"])
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", '{"id":', '{"id": "x", "steps": []}', '{"steps": {"a": {}}}', "\0\0"]
+)
 def test_a_damaged_record_is_named_and_hides_no_other_run(space, caplog, text):
     whole, damaged = made(space), made(space)
     (damaged.folder / "run.json").write_text(text)
