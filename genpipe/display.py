@@ -121,6 +121,7 @@ class LiveDisplay:
         )
         self._tasks: dict[str, Any] = {}
         self._gauges: dict[str, _Gauge] = {}
+        self._starting: Any = None
 
     def close(self) -> None:
         self._progress.stop()
@@ -129,11 +130,16 @@ class LiveDisplay:
     def run_started(self, run: Run) -> None:
         self._console.print(f"run [bold]{self._escape(run.id)}[/]")
         self._progress.start()
+        self._starting = self._add("starting")  # Ray takes seconds to come up
+
+    def _add(self, name: str) -> Any:
+        return self._progress.add_task(name, total=None, count="", numbers="", speed="")
 
     @hookimpl
     def step_started(self, step: str, cached: bool) -> None:
         if not cached:
-            self._tasks[step] = self._progress.add_task(step, total=None, count="", numbers="", speed="")
+            self._progress.update(self._starting, visible=False)
+            self._tasks[step] = self._add(step)
             self._gauges[step] = _Gauge()
 
     @hookimpl
