@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from genpipe.data import Array, RawData, split_by_hash, write_split
+from genpipe.data import Array, RawData, split_by_hash, subset_by_hash, write_split
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
 from genpipe.pictures import LIGHT, examples_figure, save
@@ -61,7 +61,7 @@ def run(context: StepContext) -> None:
 
 def _limited(raw: RawData, limit: int, seed: int) -> RawData:
     # By hash and not from the front: files are often sorted by class.
-    kept = split_by_hash(len(raw.x), {"kept": limit / len(raw.x)}, seed)["kept"]
+    kept = subset_by_hash(len(raw.x), limit, seed)
     return RawData(raw.spec, raw.x[kept], None if raw.y is None else raw.y[kept])
 
 

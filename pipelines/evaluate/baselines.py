@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genpipe.components import load_reference
-from genpipe.data import split_by_hash
+from genpipe.data import subset_by_hash
 from genpipe.dataspec import DataSpec
 from genpipe.model import LogProb
 from genpipe.noise import Noise
@@ -39,7 +39,7 @@ def oracle_row(held_out: Tensor, log_density: str | None, dataset_config: Any) -
 def copy_row(train: Tensor, num: int, seed: int) -> RowData:
     """Training data passed off as samples: good by every distance to the training split, and worth
     nothing."""
-    chosen = split_by_hash(len(train), {"copy": num / len(train)}, seed)["copy"]
+    chosen = subset_by_hash(len(train), num, seed)
     return RowData(
         name="copy",
         title="training data passed off as samples",

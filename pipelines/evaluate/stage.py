@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genpipe.artifacts import read_manifest
-from genpipe.data import Split, open_split
+from genpipe.data import Split, open_split, subset_by_hash
 from genpipe.errors import UsageError
 from genpipe.evaluation import Estimate, Reference
 from genpipe.model import Model
@@ -33,10 +33,11 @@ def run(context: StepContext) -> None:
     num = choose_num(config.num, train, test)
     model = load_model(context.inputs["model"], context.registry, context.device).eval()
     drawing = Drawing.read(context.inputs["samples"] / "drawing.json")
-    train_x, test_x = torch.from_numpy(np.array(train.x)), torch.from_numpy(np.array(test.x))
+    chosen = subset_by_hash(len(test), num, context.seed)
+    train_x, test_x = torch.from_numpy(np.array(train.x)), torch.from_numpy(np.array(test.x[chosen]))
 
     rows = [
-        oracle_row(test_x[:num], *true_density(context.inputs["data"], context.registry)),
+        oracle_row(test_x, *true_density(context.inputs["data"], context.registry)),
         model_row(model, drawing, context.inputs["samples"], num, config.batch_size),
         copy_row(train_x, num, context.seed),
         floor_row(train.spec, num, context.seed),
@@ -51,9 +52,9 @@ def run(context: StepContext) -> None:
     reference = Reference(
         spec=train.spec,
         train=train_x,
-        held_out=test_x[:num],
+        held_out=test_x,
         train_features=features(train_x),
-        held_out_features=features(test_x[:num]),
+        held_out_features=features(test_x),
         extractor=features_record.name,
     )
     metrics = [
@@ -64,9 +65,10 @@ def run(context: StepContext) -> None:
     for named in metrics:
         named.metric.prepare(reference)
 
-    is_conditional = drawing.num_classes is not None and test.y is not None
-    labels = torch.from_numpy(np.array(test.y))[:num] if is_conditional else None
-    held_out = HeldOut(x=test_x[:num], y=labels)
+    labels = None
+    if drawing.num_classes is not None and test.y is not None:
+        labels = torch.from_numpy(np.array(test.y[chosen]))
+    held_out = HeldOut(x=test_x, y=labels)
     done = 0
 
     def progress(count: int) -> None:
@@ -96,7 +98,7 @@ def run(context: StepContext) -> None:
         extractor=features_record.name,
         fingerprint=extractor.fingerprint,
         num_features=reference.train_features.shape[1],
-        notes=tuple(_notes(train, metrics, is_conditional)),
+        notes=tuple(_notes(train, metrics, labels is not None)),
     )
     table.write(context.out / "table.json")
     (context.out / "table.csv").write_text(table.csv())
