@@ -30,6 +30,8 @@ def sync_command(workspace: str | None, tracking: str | None) -> None:
 
     try:
         sent = sync(Workspace.choose(workspace), tracking)
+    except GenpipeError:
+        raise
     except Exception as error:  # MLflow and its drivers raise many kinds
         raise GenpipeError(f"the tracker does not take runs: {in_a_line(error)}") from error
     for run_id in sent:

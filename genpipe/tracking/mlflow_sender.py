@@ -166,7 +166,7 @@ class Sender:
 
         milliseconds = int(event["at_time"] * 1000)
         metrics.setdefault(event["step"], []).extend(
-            Metric(name, value, milliseconds, event["at"]) for name, value in event["metrics"].items()
+            Metric(_metric_name(name), value, milliseconds, event["at"]) for name, value in event["metrics"].items()
         )
 
     def _send_metrics(self, metrics: dict[str, list[Any]]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from genpipe.errors import GenpipeError
 from genpipe.hookspecs import hookimpl
 from genpipe.runs import Run
 from genpipe.tracking.mlflow_sender import Cursor, Sender, make_client, sole_sender, unsent
@@ -131,16 +132,22 @@ def warm(tracker: Tracker | None) -> Iterator[None]:
 def sync(workspace: Workspace, uri: str | None = None) -> list[str]:
     """Sends every journal that was not fully sent, to `uri` or to where it was meant to go; gives the runs' ids.
 
-    Raises what the tracker raises.
+    One that a tracker refuses does not keep the others: GenpipeError names those, once the rest is sent. Raises what
+    the tracker raises where it cannot be reached at all.
     """
     clients: dict[str, tuple[Any, str]] = {}
-    sent = []
+    sent, refused = [], []
     for folder in list(unsent(workspace)):
         target = uri or Cursor.read(folder).uri or workspace.tracking_uri
         if target not in clients:
             clients[target] = make_client(target, workspace.tracking_artifacts)
         client, experiment = clients[target]
         with sole_sender(folder) as alone:
-            if alone and Sender(client, experiment, target, folder).send():
-                sent.append(folder.name)
+            try:
+                if alone and Sender(client, experiment, target, folder).send():
+                    sent.append(folder.name)
+            except Exception as error:  # whatever the tracker makes of this one journal
+                refused.append(f"{folder.name} was not taken by {target}: {in_a_line(error)}")
+    if refused:
+        raise GenpipeError("\n".join([*refused, f"{len(sent)} others were sent"]))
     return sent

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from genpipe import api
-from genpipe.errors import StepFailed
+from genpipe.errors import GenpipeError, StepFailed
 from genpipe.runs import all_runs
 from genpipe.tracking.facts import collect
 from genpipe.tracking.journal import Journal, flat, read_events
@@ -227,6 +227,33 @@ def test_a_tracker_that_fails_midway_goes_on_where_it_stopped(run, space):
     _, parent, children = tracked(space.tracking_uri, finished)
     assert parent.info.status == "FINISHED"
     assert set(children) == {"left", "right", "sum"}
+
+
+def test_a_journal_that_the_tracker_refuses_is_named_and_the_others_are_sent(run, space, monkeypatch):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    first, second = run(tracking=nobody), run("left.value=3", tracking=nobody)
+    send = Sender.send
+
+    def refuse_first(sender):
+        if sender._folder == first.folder:
+            raise ValueError("a value that it does not take")
+        return send(sender)
+
+    monkeypatch.setattr(Sender, "send", refuse_first)
+    with pytest.raises(GenpipeError, match=f"{first.id} was not taken by sqlite.*\n1 others were sent"):
+        sync(space, space.tracking_uri)
+    assert tracked(space.tracking_uri, second)[1].info.status == "FINISHED"
+
+
+def test_metrics_of_any_name_are_taken(run, space):
+    finished = run(tracking="off")
+    journal = Journal({})
+    journal.run_started(finished)
+    journal.step_started(finished, "left", "toy_number", "key", False)
+    journal.step_progress(finished, "left", 1, {"loss (mean), in [nats]; 50 %": 2.0}, 0.0)
+    assert sync(space, space.tracking_uri) == [finished.id]
+    _, _, children = tracked(space.tracking_uri, finished)
+    assert children["left"].data.metrics == {"loss mean in nats_ 50 percent": 2.0}
 
 
 @pytest.mark.slow
