@@ -122,11 +122,12 @@ def test_a_cluster_that_is_not_there_is_told_in_seconds(run):
         run(executor="ray", address="127.0.0.1:1")
 
 
-def test_independent_steps_run_side_by_side_on_ray(run, space):
-    finished = run("left.seconds=2", "right.seconds=2", "right.value=2", executor="ray")
+def test_independent_steps_run_side_by_side_on_ray(run, tmp_path):
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    overrides = [f"{step}.meet={meeting}" for step in ("left", "right")]
+    finished = run("left.seconds=1", "right.value=2", *overrides, executor="ray")
     assert number(finished, "sum") == 3
-    left, right = (read_manifest(finished.artifact(name)) for name in ("left", "right"))
-    assert abs(left.created - right.created) < 2
     assert "this is the number stage" in finished.log("left").read_text()
     reports = [json.loads(line) for line in finished.progress("left").read_text().splitlines()]
     assert len(reports) > 3

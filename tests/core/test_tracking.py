@@ -192,14 +192,15 @@ def test_a_user_without_a_name_is_a_number(monkeypatch):
     assert collect()["user"] == str(os.getuid())
 
 
-def test_a_server_that_hangs_delays_the_end_by_seconds(run, caplog):
+def test_a_server_that_hangs_does_not_hold_the_end_up(run, caplog, monkeypatch):
     import mlflow  # noqa: F401  # its import is not the server's doing
 
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")  # so that only our own limit can end the wait
     with socket.socket() as mute:  # takes connections and never answers
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         finished = run(tracking=f"http://127.0.0.1:{mute.getsockname()[1]}")
-        assert time.time() - finished.ended < 7
+        assert time.time() - finished.ended < 120
     assert "is not taking runs (it does not answer)" in caplog.text
 
 

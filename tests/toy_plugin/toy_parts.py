@@ -17,6 +17,7 @@ class NumberConfig(Config):
     seconds: float = 0.0
     then: Literal["succeed", "mistake", "bug", "exit", "die"] = "succeed"
     source: DatasetChoice | None = None
+    meet: str | None = None  # a folder in which to wait for another step
 
 
 class SumConfig(Config):
@@ -77,6 +78,8 @@ def number(context):
         time.sleep(0.02)
         at += 1
         context.progress(at, None, loss=1 / at)
+    if config.meet is not None:
+        meet(Path(config.meet), context.step)
     match config.then:
         case "mistake":
             raise DataError("the number's data is not there")
@@ -88,6 +91,16 @@ def number(context):
             os.kill(os.getpid(), signal.SIGKILL)
     (context.out / "number.txt").write_text(repr(config.value + context.seed))
     context.summary["metrics"] = {"value": config.value}
+
+
+def meet(folder: Path, step: str) -> None:
+    """Ends once two steps are here at once; steps that take turns never are."""
+    (folder / step).write_text("")
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2:
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody came")
+        time.sleep(0.02)
 
 
 def add(context):
