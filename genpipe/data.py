@@ -126,10 +126,6 @@ def open_split(folder: Path, name: str) -> Split:
     )
 
 
-def has_split(folder: Path, name: str) -> bool:
-    return (folder / f"{name}.x.npy").exists()
-
-
 class Order:
     """The order of training examples: an endless stream cut into epochs, each a permutation keyed by (seed, epoch).
 
