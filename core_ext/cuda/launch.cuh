@@ -6,6 +6,25 @@
 #include "genpipe/philox.h"
 #include "genpipe/platform.h"
 
+// GENPIPE_CUDA_LAUNCH((kernel<Args>), grid, threads, shared_bytes, stream, arguments...): the kernel in parentheses and
+// with all of its template arguments; grid and threads are numbers or dim3. Ask cudaGetLastError() afterwards.
+// GENPIPE_DYNAMIC_SHARED(float, name); in a kernel: `float* name`, the shared_bytes of its launch, aligned to 16.
+#if !defined(GENPIPE_CUDA_EMULATION)  // which has its own
+#define GENPIPE_CUDA_LAUNCH(kernel, grid, threads, shared_bytes, stream, ...)                              \
+  do {                                                                                                     \
+    auto launched = &kernel;                                                                               \
+    /* More than 48 KiB wants leave, which each architecture grants up to a limit of its own. */           \
+    if (size_t(shared_bytes) <= 48 * 1024 ||                                                               \
+        cudaFuncSetAttribute(launched, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)) ==  \
+            cudaSuccess) {                                                                                 \
+      launched<<<grid, threads, shared_bytes, cudaStream_t(stream)>>>(__VA_ARGS__);                        \
+    }                                                                                                      \
+  } while (false)
+#define GENPIPE_DYNAMIC_SHARED(type, name)                                \
+  extern __shared__ __align__(16) unsigned char genpipe_dynamic_shared[]; \
+  type* name = reinterpret_cast<type*>(genpipe_dynamic_shared)
+#endif
+
 namespace genpipe {
 namespace cuda {
 

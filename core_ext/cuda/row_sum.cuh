@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(kThreads) sum_rows(Terms terms, int64_t rows, 
 
 template <class C, class Terms>
 int launch_sum_rows(Terms terms, int64_t rows, int64_t columns, void* out, void* stream) {
-  sum_rows<C><<<blocks_for(rows, 1), kThreads, 0, cudaStream_t(stream)>>>(terms, rows, columns, static_cast<C*>(out));
+  GENPIPE_CUDA_LAUNCH((sum_rows<C, Terms>), blocks_for(rows, 1), kThreads, 0, stream, terms, rows, columns,
+                      static_cast<C*>(out));
   return int(cudaGetLastError());
 }
 
@@ -60,7 +61,7 @@ __global__ void __launch_bounds__(kThreads) for_each(Piece piece, int64_t units)
 
 template <class Piece>
 int launch_for_each(Piece piece, int64_t units, void* stream) {
-  for_each<<<blocks_for(units, kThreads), kThreads, 0, cudaStream_t(stream)>>>(piece, units);
+  GENPIPE_CUDA_LAUNCH((for_each<Piece>), blocks_for(units, kThreads), kThreads, 0, stream, piece, units);
   return int(cudaGetLastError());
 }
 
