@@ -60,9 +60,7 @@ class Source:
             raise RecipeError(self.name, [Problem(f"{label}:1", "", "a recipe is a mapping of sections")])
         self.values = self._construct(loader, node, (), label, ())
 
-    def _construct(
-        self, loader: Any, node: yaml.Node, path: KeyPath, label: str, around: tuple[yaml.Node, ...]
-    ) -> Any:
+    def _construct(self, loader: Any, node: yaml.Node, path: KeyPath, label: str, around: tuple[yaml.Node, ...]) -> Any:
         self._where.setdefault(path, f"{label}:{node.start_mark.line + 1}")
         if any(node is outer for outer in around):
             self.problems.append(

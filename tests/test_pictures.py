@@ -66,4 +66,6 @@ def test_a_limit_shows_as_many_images_as_were_asked_for():
     few, all_of_them = examples_figure(x, spec), examples_figure(x, spec, limit=100)
     assert few.get_figwidth() / few.get_figheight() == pytest.approx(1)
     zoom = round(640 / 40)  # ten columns of four pixels
-    assert all_of_them.get_figwidth() * all_of_them.dpi == pytest.approx(10 * (4 * zoom) + 9 * max(2, round(0.24 * zoom)))
+    assert all_of_them.get_figwidth() * all_of_them.dpi == pytest.approx(
+        10 * (4 * zoom) + 9 * max(2, round(0.24 * zoom))
+    )

@@ -89,7 +89,12 @@ def _take(
             follower.stop()
     if failures:
         first = failures[0]
-        error = StepFailed(first.step, str(first.error), log=str(run.log(first.step)), tail=_tail(run.log(first.step), str(first.error)))
+        error = StepFailed(
+            first.step,
+            str(first.error),
+            log=str(run.log(first.step)),
+            tail=_tail(run.log(first.step), str(first.error)),
+        )
         error.exit_code = first.exit_code
         raise error
 

@@ -199,7 +199,9 @@ class Sender:
         if "git_commit" in facts:
             tags["mlflow.source.git.commit"] = facts["git_commit"]
         tags["mlflow.source.name"] = "genpipe"
-        name = event["name"].split("-", 2)[-1]  # the id without its date, which the UI has a column for; find_run takes it
+        name = event["name"].split("-", 2)[
+            -1
+        ]  # the id without its date, which the UI has a column for; find_run takes it
         self._cursor.run_id = self._find_or_create(RUN_TAG, "", name, event["started"], tags)
         self._cursor.save()
         self._log_parameters(self._cursor.run_id, event["parameters"])

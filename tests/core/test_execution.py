@@ -83,7 +83,11 @@ def test_a_corrupted_artifact_is_named_and_rebuilt(run, caplog):
 
 @pytest.mark.parametrize(
     ("then", "text", "code"),
-    [("mistake", "the number's data is not there", 2), ("bug", "ZeroDivisionError: one over none", 1), ("exit", "SystemExit: 3", 1)],
+    [
+        ("mistake", "the number's data is not there", 2),
+        ("bug", "ZeroDivisionError: one over none", 1),
+        ("exit", "SystemExit: 3", 1),
+    ],
 )
 def test_a_failing_step_is_told_and_earlier_artifacts_stay_whole(run, space, then, text, code):
     with pytest.raises(StepFailed, match=text) as caught:
@@ -118,7 +122,9 @@ def test_what_no_machine_can_hold_is_refused_at_once(run):
 
 
 def test_a_cluster_that_is_not_there_is_told_in_seconds(run):
-    with pytest.raises(GenpipeError, match=r"the Ray cluster at '127\.0\.0\.1:1' cannot be reached: Connection refused"):
+    with pytest.raises(
+        GenpipeError, match=r"the Ray cluster at '127\.0\.0\.1:1' cannot be reached: Connection refused"
+    ):
         run(executor="ray", address="127.0.0.1:1")
 
 
