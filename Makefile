@@ -55,7 +55,7 @@ gpu-check:
 	bash benchmarks/gpu_check.sh
 
 bench: setup
-	$(BIN)/python benchmarks/ops.py
+	$(BIN)/python -m benchmarks.ops
 
 clean:
 	rm -rf $(VENV) build *.egg-info genpipe/_C*.so genpipe/_build.json

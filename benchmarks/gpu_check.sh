@@ -31,5 +31,5 @@ else
 fi
 
 echo "== benchmarks"
-"$PYTHON" benchmarks/ops.py --device cuda --json "$OUT/ops-cuda.json" | tee "$OUT/ops-cuda.txt"
-"$PYTHON" benchmarks/ops.py --no-compile --json "$OUT/ops-cpu.json" | tee "$OUT/ops-cpu.txt"
+"$PYTHON" -m benchmarks.ops --device cuda --json "$OUT/ops-cuda.json" | tee "$OUT/ops-cuda.txt"
+"$PYTHON" -m benchmarks.ops --no-compile --json "$OUT/ops-cpu.json" | tee "$OUT/ops-cpu.txt"

@@ -1,8 +1,4 @@
-"""Each op again in plain PyTorch, one formula a line: what the compiled ones are tested against.
-
-Slow and exact where it matters: the random numbers are computed bit for bit from Philox4x32-10 (Salmon et al., SC
-2011) in integers, everything else in the dtype that it is given. All of it is differentiable any number of times.
-"""
+"""Philox4x32-10 (Salmon et al., SC 2011) in integers, and the numbers made of it, bit for bit."""
 
 from __future__ import annotations
 
@@ -70,31 +66,3 @@ def normal(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tensor
     angle = 2 * math.pi * (angle_bits.double() * 2.0**-52)
     z = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
     return z.reshape(num, padded[1] * 2)[:, :columns].reshape(tuple(shape))
-
-
-def q_sample(x0: Tensor, t: Tensor, alpha_bar: Tensor, noise: Tensor) -> Tensor:
-    """√ᾱ_t x₀ + √(1−ᾱ_t) ε."""
-    level = alpha_bar.double()[t].reshape(len(x0), *[1] * (x0.dim() - 1))
-    return level.sqrt().to(x0.dtype) * x0 + (1 - level).sqrt().to(x0.dtype) * noise
-
-
-def gaussian_reparam(mean: Tensor, log_var: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """μ + e^(lv/2) ε and ½ Σ(μ² + e^lv − 1 − lv)."""
-    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
-    return mean + (0.5 * log_var).exp() * noise, _row_sum(kl)
-
-
-def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
-    """Σ(softplus(logit) − x·logit)."""
-    softplus = logits.clamp(min=0) + (-logits.abs()).exp().log1p()
-    return _row_sum(softplus - x * logits)
-
-
-def gaussian_nll(mean: Tensor, log_var: Tensor, x: Tensor) -> Tensor:
-    """½ Σ((x−μ)² e^−lv + lv + log 2π)."""
-    terms = (x - mean).square() * (-log_var).exp() + log_var + math.log(2 * math.pi)
-    return 0.5 * _row_sum(terms)
-
-
-def _row_sum(terms: Tensor) -> Tensor:
-    return terms.reshape(len(terms), math.prod(terms.shape[1:])).sum(1)

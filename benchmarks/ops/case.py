@@ -1,0 +1,78 @@
+"""One comparison: what runs beside what, and what it is meant to reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Call = Callable[[], object]
+Compile = Callable[[Callable[..., object]], Callable[..., object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sides of one comparison; each is a call without arguments that does the whole of the work.
+
+    ours: genpipe's op. eager: what a good engineer writes with torch. compiled: makes torch.compile's side from the
+    compiler (the whole of eager where None); False leaves it out. rivals: other sides by name: a vendor's library,
+    another package, or `limit`, the least that the machine could take, such as a copy of the bytes that must move.
+    goals: by side, how many times faster than it ours has to be (1 / 1.15: within 1.15 times of it); `compiled` means
+    the faster of torch.compile's modes. memory_goal: the largest share of eager's peak memory that ours may take.
+    numbers: random numbers made per call; times are then shown per number.
+    """
+
+    name: str
+    ours: Call
+    eager: Call
+    compiled: Callable[[Compile], Call] | bool | None = None
+    rivals: Mapping[str, Call] = field(default_factory=dict)
+    goals: Mapping[str, float] = field(default_factory=dict)
+    memory_goal: float | None = None
+    numbers: int | None = None
+
+
+def label(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+@dataclass
+class Result:
+    """Medians in seconds by side, peak memory in bytes by side where it was measured, and the goals beside them."""
+
+    case: str
+    seconds: dict[str, float]
+    peak_bytes: dict[str, int]
+    goals: dict[str, float]
+    memory_goal: float | None
+    numbers: int | None
+
+    @property
+    def unit(self) -> str:
+        return "ns each" if self.numbers else "µs"
+
+    def shown(self, side: str) -> float:
+        return self.seconds[side] * (1e9 / self.numbers if self.numbers else 1e6)
+
+    def ratio(self, side: str) -> float:
+        """How many times faster than a side ours is; NaN where the side did not run."""
+        return self.seconds.get(side, math.nan) / self.seconds["ours"]
+
+    def reached(self, side: str) -> float:
+        """The ratio that a goal asks about."""
+        if side != "compiled":
+            return self.ratio(side)
+        return min((self.ratio(name) for name in self.seconds if name.startswith("compiled")), default=math.nan)
+
+    def shortfalls(self) -> list[str]:
+        """What this case was meant to reach and did not, or could not be measured against."""
+        missed = [
+            f"{self.case}: {self.reached(side):.2f} × {side}, goal {goal:.2f}"
+            for side, goal in self.goals.items()
+            if not self.reached(side) >= goal
+        ]
+        if self.memory_goal is not None:
+            share = self.peak_bytes["ours"] / self.peak_bytes["eager"]
+            if not share <= self.memory_goal:
+                missed.append(f"{self.case}: {share:.2f} of eager's peak memory, goal {self.memory_goal:.2f}")
+        return missed

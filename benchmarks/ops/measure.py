@@ -1,0 +1,85 @@
+"""Timing side by side, torch.compile's sides, and peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from functools import partial
+
+import torch
+
+from benchmarks.ops.case import Call, Case, Result
+
+
+def synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def medians(sides: dict[str, Call], device: str, seconds: float) -> dict[str, float]:
+    """Each side's median time in seconds: warmed up, in turns, at least seven times each."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for side in sides.values():
+        for _ in range(3):
+            side()
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or min(map(len, times.values())) < 7:
+        for name, side in sides.items():
+            begun = time.perf_counter()
+            for _ in range(5):
+                synchronize(device)
+                start = time.perf_counter()
+                side()
+                synchronize(device)
+                times[name].append(time.perf_counter() - start)
+                if start - begun > 0.2:  # a slow side has its turn, not five
+                    break
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def compiled_sides(case: Case) -> dict[str, Call]:
+    """torch.compile with its own random numbers, and with eager's, where it manages the case."""
+    if case.compiled is False:
+        return {}
+    sides: dict[str, Call] = {}
+    for name, options in (("compiled", {}), ("compiled_fallback_random", {"fallback_random": True})):
+        compile = partial(torch.compile, options=options)
+        try:
+            side = case.compiled(compile) if callable(case.compiled) else compile(case.eager)
+            side()
+            sides[name] = side
+        except Exception as error:  # a rival that fails is a finding, not an error of ours
+            print(f"torch.compile failed on {case.name!r}: {type(error).__name__}: {error}", file=sys.stderr)
+    return sides
+
+
+def peak_bytes(call: Call, device: str) -> int:
+    """The most that one warm call holds above what was there before, in bytes of tensors."""
+    call()
+    synchronize(device)
+    if device != "cpu":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def run(case: Case, device: str, seconds: float, with_compile: bool) -> Result:
+    sides = {"ours": case.ours, "eager": case.eager, **case.rivals}
+    if with_compile:
+        sides |= compiled_sides(case)
+    goals = {side: goal for side, goal in case.goals.items() if with_compile or side != "compiled"}
+    measured = medians(sides, device, seconds)
+    peaks = {}
+    if case.memory_goal is not None:
+        peaks = {name: peak_bytes(sides[name], device) for name in ("ours", "eager")}
+    return Result(case.name, measured, peaks, goals, case.memory_goal, case.numbers)

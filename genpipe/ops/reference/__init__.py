@@ -1,0 +1,21 @@
+"""Each op again in plain PyTorch, one formula a line: what the compiled ones are tested against.
+
+Slow and exact where it matters: the random numbers are computed bit for bit in integers, everything else in the dtype
+that it is given. All of it is differentiable any number of times.
+"""
+
+from genpipe.ops.reference.diffusion import q_sample
+from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
+from genpipe.ops.reference.random import normal, philox, randint, uniform, words
+
+__all__ = [
+    "bernoulli_nll",
+    "gaussian_nll",
+    "gaussian_reparam",
+    "normal",
+    "philox",
+    "q_sample",
+    "randint",
+    "uniform",
+    "words",
+]
