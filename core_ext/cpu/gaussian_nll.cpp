@@ -9,17 +9,12 @@ namespace {
 template <class T>
 GENPIPE_FN void forward(const GaussianNllArgs& a, int64_t begin, int64_t end) {
   typedef compute_t<T> C;
-  for (int64_t row = begin; row < end; ++row) {
-    int64_t at = row * a.columns;
+  sum_rows<C>(a.nll, begin, end, a.columns, [&](int64_t at, int64_t count, C* terms) {
     const T* mean = static_cast<const T*>(a.mean) + at;
     const T* log_var = static_cast<const T*>(a.log_var) + at;
     const T* x = static_cast<const T*>(a.x) + at;
-    static_cast<C*>(a.nll)[row] = C(sum_row<C>(a.columns, [&](int64_t column, int64_t count, C* terms) {
-      for (int64_t j = 0; j < count; ++j) {
-        terms[j] = gaussian_nll_term(load(mean + column + j), load(log_var + column + j), load(x + column + j));
-      }
-    }));
-  }
+    for (int64_t j = 0; j < count; ++j) terms[j] = gaussian_nll_term(load(mean + j), load(log_var + j), load(x + j));
+  });
 }
 
 template <class T>
@@ -47,19 +42,11 @@ GENPIPE_FN void backward(const GaussianNllBackwardArgs& a, int64_t begin, int64_
 namespace GENPIPE_VARIANT {
 
 void gaussian_nll(const GaussianNllArgs& a, int64_t begin, int64_t end) {
-  switch (a.dtype) {
-    case DType::f32: return forward<float>(a, begin, end);
-    case DType::f64: return forward<double>(a, begin, end);
-    case DType::bf16: return forward<bfloat16>(a, begin, end);
-  }
+  dispatch_dtype(a.dtype, [&](auto t) { forward<decltype(t)>(a, begin, end); });
 }
 
 void gaussian_nll_backward(const GaussianNllBackwardArgs& a, int64_t begin, int64_t end) {
-  switch (a.dtype) {
-    case DType::f32: return backward<float>(a, begin, end);
-    case DType::f64: return backward<double>(a, begin, end);
-    case DType::bf16: return backward<bfloat16>(a, begin, end);
-  }
+  dispatch_dtype(a.dtype, [&](auto t) { backward<decltype(t)>(a, begin, end); });
 }
 
 }  // namespace GENPIPE_VARIANT

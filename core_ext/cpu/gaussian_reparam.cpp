@@ -80,19 +80,11 @@ GENPIPE_FN void backward(const GaussianReparamBackwardArgs& a, int64_t begin, in
 namespace GENPIPE_VARIANT {
 
 void gaussian_reparam(const GaussianReparamArgs& a, int64_t begin, int64_t end) {
-  switch (a.dtype) {
-    case DType::f32: return forward<float>(a, begin, end);
-    case DType::f64: return forward<double>(a, begin, end);
-    case DType::bf16: return forward<bfloat16>(a, begin, end);
-  }
+  dispatch_dtype(a.dtype, [&](auto t) { forward<decltype(t)>(a, begin, end); });
 }
 
 void gaussian_reparam_backward(const GaussianReparamBackwardArgs& a, int64_t begin, int64_t end) {
-  switch (a.dtype) {
-    case DType::f32: return backward<float>(a, begin, end);
-    case DType::f64: return backward<double>(a, begin, end);
-    case DType::bf16: return backward<bfloat16>(a, begin, end);
-  }
+  dispatch_dtype(a.dtype, [&](auto t) { backward<decltype(t)>(a, begin, end); });
 }
 
 }  // namespace GENPIPE_VARIANT

@@ -57,11 +57,7 @@ GENPIPE_FN void run(const QSampleArgs& a, int64_t begin, int64_t end) {
 namespace GENPIPE_VARIANT {
 
 void q_sample(const QSampleArgs& a, int64_t begin, int64_t end) {
-  switch (a.dtype) {
-    case DType::f32: return run<float>(a, begin, end);
-    case DType::f64: return run<double>(a, begin, end);
-    case DType::bf16: return run<bfloat16>(a, begin, end);
-  }
+  dispatch_dtype(a.dtype, [&](auto t) { run<decltype(t)>(a, begin, end); });
 }
 
 }  // namespace GENPIPE_VARIANT

@@ -49,4 +49,15 @@ GENPIPE_FN double sum_row(int64_t columns, Terms terms) {
   return total;
 }
 
+// out[row] = the sum of its terms, for the rows [begin, end); terms(at, count, out) gives those of the elements at, …,
+// at + count - 1 of the array.
+template <class C, class Terms>
+GENPIPE_FN void sum_rows(void* out, int64_t begin, int64_t end, int64_t columns, Terms terms) {
+  for (int64_t row = begin; row < end; ++row) {
+    static_cast<C*>(out)[row] = C(sum_row<C>(columns, [&](int64_t column, int64_t count, C* block) {
+      terms(row * columns + column, count, block);
+    }));
+  }
+}
+
 }  // namespace genpipe

@@ -34,34 +34,20 @@ struct Backward {
   }
 };
 
-template <class T>
-int forward(const BernoulliNllArgs& a, void* stream) {
-  return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
-}
-
-template <class T>
-int backward(const BernoulliNllBackwardArgs& a, void* stream) {
-  return launch_for_each(Backward<T>{a}, a.rows * a.columns, stream);
-}
-
 }  // namespace
 
 int bernoulli_nll(const BernoulliNllArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return forward<float>(a, stream);
-    case DType::f64: return forward<double>(a, stream);
-    case DType::bf16: return forward<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) {
+    typedef decltype(t) T;
+    return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
+  });
 }
 
 int bernoulli_nll_backward(const BernoulliNllBackwardArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return backward<float>(a, stream);
-    case DType::f64: return backward<double>(a, stream);
-    case DType::bf16: return backward<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) {
+    typedef decltype(t) T;
+    return launch_for_each(Backward<T>{a}, a.rows * a.columns, stream);
+  });
 }
 
 }  // namespace cuda

@@ -34,34 +34,20 @@ struct Backward {
   }
 };
 
-template <class T>
-int forward(const GaussianNllArgs& a, void* stream) {
-  return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
-}
-
-template <class T>
-int backward(const GaussianNllBackwardArgs& a, void* stream) {
-  return launch_for_each(Backward<T>{a}, a.rows * a.columns, stream);
-}
-
 }  // namespace
 
 int gaussian_nll(const GaussianNllArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return forward<float>(a, stream);
-    case DType::f64: return forward<double>(a, stream);
-    case DType::bf16: return forward<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) {
+    typedef decltype(t) T;
+    return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
+  });
 }
 
 int gaussian_nll_backward(const GaussianNllBackwardArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return backward<float>(a, stream);
-    case DType::f64: return backward<double>(a, stream);
-    case DType::bf16: return backward<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) {
+    typedef decltype(t) T;
+    return launch_for_each(Backward<T>{a}, a.rows * a.columns, stream);
+  });
 }
 
 }  // namespace cuda

@@ -52,35 +52,22 @@ struct Backward {
   }
 };
 
-template <class T>
-int forward(const GaussianReparamArgs& a, void* stream) {
-  return launch_sum_rows<compute_t<T>>(Forward<T>{a, blocks_per_row(a.columns)}, a.rows, a.columns, a.kl, stream);
-}
-
-template <class T>
-int backward(const GaussianReparamBackwardArgs& a, void* stream) {
-  int64_t per_row = blocks_per_row(a.columns);
-  return launch_for_each(Backward<T>{a, per_row}, a.rows * per_row, stream);
-}
-
 }  // namespace
 
 int gaussian_reparam(const GaussianReparamArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return forward<float>(a, stream);
-    case DType::f64: return forward<double>(a, stream);
-    case DType::bf16: return forward<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) {
+    typedef decltype(t) T;
+    Forward<T> terms{a, blocks_per_row(a.columns)};
+    return launch_sum_rows<compute_t<T>>(terms, a.rows, a.columns, a.kl, stream);
+  });
 }
 
 int gaussian_reparam_backward(const GaussianReparamBackwardArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return backward<float>(a, stream);
-    case DType::f64: return backward<double>(a, stream);
-    case DType::bf16: return backward<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) {
+    typedef decltype(t) T;
+    int64_t per_row = blocks_per_row(a.columns);
+    return launch_for_each(Backward<T>{a, per_row}, a.rows * per_row, stream);
+  });
 }
 
 }  // namespace cuda

@@ -52,12 +52,7 @@ int launch(const QSampleArgs& a, void* stream) {
 }  // namespace
 
 int q_sample(const QSampleArgs& a, void* stream) {
-  switch (a.dtype) {
-    case DType::f32: return launch<float>(a, stream);
-    case DType::f64: return launch<double>(a, stream);
-    case DType::bf16: return launch<bfloat16>(a, stream);
-  }
-  return int(cudaErrorInvalidValue);
+  return dispatch_dtype(a.dtype, [&](auto t) { return launch<decltype(t)>(a, stream); });
 }
 
 }  // namespace cuda

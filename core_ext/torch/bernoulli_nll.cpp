@@ -13,9 +13,7 @@ void prepare(const char* op, const Tensor& logits, const Tensor& x, Args& args) 
   check_device(op, "logits", logits.device());
   check_batched(op, "logits", logits);
   args.dtype = check_floating(op, "logits", logits);
-  check_same_device(op, "x", x, "logits", logits);
-  check_same_dtype(op, "x", x, "logits", logits);
-  check_same_shape(op, "x", x, "logits", logits);
+  check_alike(op, "x", x, "logits", logits);
   args.rows = rows_of(logits);
   args.columns = columns_of(logits);
 }
@@ -26,8 +24,7 @@ Tensor launch_forward(BernoulliNllArgs& args, const Tensor& logits, const Tensor
   args.x = x_c.const_data_ptr();
   args.nll = nll.mutable_data_ptr();
   if (args.rows == 0) return nll;
-  GENPIPE_LAUNCH(bernoulli_nll, args, logits.is_cuda(), logits.get_device_index(), args.rows,
-                 row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(bernoulli_nll, args, logits);
   return nll;
 }
 
@@ -57,8 +54,7 @@ Tensor bernoulli_nll_backward(const Tensor& grad, const Tensor& logits, const Te
   args.x = x_c.const_data_ptr();
   args.grad_logits = grad_logits.mutable_data_ptr();
   if (logits.numel() == 0) return grad_logits;
-  GENPIPE_LAUNCH(bernoulli_nll_backward, args, logits.is_cuda(), logits.get_device_index(), args.rows,
-                 row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(bernoulli_nll_backward, args, logits);
   return grad_logits;
 }
 

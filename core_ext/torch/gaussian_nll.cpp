@@ -13,12 +13,8 @@ void prepare(const char* op, const Tensor& mean, const Tensor& log_var, const Te
   check_device(op, "mean", mean.device());
   check_batched(op, "mean", mean);
   args.dtype = check_floating(op, "mean", mean);
-  check_same_device(op, "log_var", log_var, "mean", mean);
-  check_same_dtype(op, "log_var", log_var, "mean", mean);
-  check_same_shape(op, "log_var", log_var, "mean", mean);
-  check_same_device(op, "x", x, "mean", mean);
-  check_same_dtype(op, "x", x, "mean", mean);
-  check_same_shape(op, "x", x, "mean", mean);
+  check_alike(op, "log_var", log_var, "mean", mean);
+  check_alike(op, "x", x, "mean", mean);
   args.rows = rows_of(mean);
   args.columns = columns_of(mean);
 }
@@ -32,7 +28,7 @@ Tensor gaussian_nll(const Tensor& mean, const Tensor& log_var, const Tensor& x) 
   args.x = x_c.const_data_ptr();
   args.nll = nll.mutable_data_ptr();
   if (args.rows == 0) return nll;
-  GENPIPE_LAUNCH(gaussian_nll, args, mean.is_cuda(), mean.get_device_index(), args.rows, row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(gaussian_nll, args, mean);
   return nll;
 }
 
@@ -51,8 +47,7 @@ std::tuple<Tensor, Tensor> gaussian_nll_backward(const Tensor& grad, const Tenso
   args.grad_mean = grad_mean.mutable_data_ptr();
   args.grad_log_var = grad_log_var.mutable_data_ptr();
   if (mean.numel() == 0) return {grad_mean, grad_log_var};
-  GENPIPE_LAUNCH(gaussian_nll_backward, args, mean.is_cuda(), mean.get_device_index(), args.rows,
-                 row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(gaussian_nll_backward, args, mean);
   return {grad_mean, grad_log_var};
 }
 

@@ -15,9 +15,7 @@ void prepare(const char* op, const Tensor& mean, const Tensor& log_var, const Te
   check_device(op, "mean", mean.device());
   check_batched(op, "mean", mean);
   args.dtype = check_floating(op, "mean", mean);
-  check_same_device(op, "log_var", log_var, "mean", mean);
-  check_same_dtype(op, "log_var", log_var, "mean", mean);
-  check_same_shape(op, "log_var", log_var, "mean", mean);
+  check_alike(op, "log_var", log_var, "mean", mean);
   KeyArgument checked = check_key(op, key, mean.is_cuda(), mean.get_device_index());
   args.rows = rows_of(mean);
   args.columns = columns_of(mean);
@@ -38,7 +36,7 @@ std::tuple<Tensor, Tensor> gaussian_reparam(const Tensor& mean, const Tensor& lo
   args.z = z.mutable_data_ptr();
   args.kl = kl.mutable_data_ptr();
   if (args.rows == 0) return {z, kl};
-  GENPIPE_LAUNCH(gaussian_reparam, args, mean.is_cuda(), mean.get_device_index(), args.rows, row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(gaussian_reparam, args, mean);
   return {z, kl};
 }
 
@@ -61,8 +59,7 @@ std::tuple<Tensor, Tensor> gaussian_reparam_backward(const Tensor& grad_z, const
   args.grad_mean = grad_mean.mutable_data_ptr();
   args.grad_log_var = grad_log_var.mutable_data_ptr();
   if (mean.numel() == 0) return {grad_mean, grad_log_var};
-  GENPIPE_LAUNCH(gaussian_reparam_backward, args, mean.is_cuda(), mean.get_device_index(), args.rows,
-                 row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(gaussian_reparam_backward, args, mean);
   return {grad_mean, grad_log_var};
 }
 

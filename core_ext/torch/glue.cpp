@@ -67,6 +67,12 @@ void check_same_device(const char* op, const char* name, const Tensor& x, const 
                   "), got ", device_text(x));
 }
 
+void check_alike(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y) {
+  check_same_device(op, name, x, other, y);
+  check_same_dtype(op, name, x, other, y);
+  check_same_shape(op, name, x, other, y);
+}
+
 void check_batched(const char* op, const char* name, const Tensor& x) {
   check(x.dim() >= 1, op, name,
                   " must have a batch dimension, (B, *event), got a tensor without dimensions");

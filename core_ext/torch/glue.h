@@ -49,6 +49,8 @@ void check_dtype(const char* op, const char* name, const Tensor& x, ScalarType e
 void check_same_dtype(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y);
 void check_same_shape(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y);
 void check_same_device(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y);
+// x on y's device, of its dtype and its shape.
+void check_alike(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y);
 void check_batched(const char* op, const char* name, const Tensor& x);           // at least one dimension
 void check_contiguous(const char* op, const char* name, const Tensor& x);        // for outputs
 void check_device(const char* op, const char* name, torch::stable::Device x);     // one that this build can use
@@ -99,6 +101,10 @@ void check_cuda(const char* op, int code);
       torch::stable::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); }); \
     }                                                                                                     \
   } while (false)
+
+// The same for an op whose work unit is a row, where args holds rows and columns; on x's device.
+#define GENPIPE_LAUNCH_ROWS(op, args, x) \
+  GENPIPE_LAUNCH(op, args, x.is_cuda(), x.get_device_index(), args.rows, row_grain(args.columns))
 
 }  // namespace genpipe
 

@@ -22,7 +22,7 @@ void scale_rows_(const Tensor& x, const Tensor& factors) {
   args.rows = rows_of(x);
   args.columns = columns_of(x);
   if (x.numel() == 0) return;
-  GENPIPE_LAUNCH(scale_rows, args, x.is_cuda(), x.get_device_index(), args.rows, row_grain(args.columns));
+  GENPIPE_LAUNCH_ROWS(scale_rows, args, x);
 }
 
 }  // namespace

@@ -31,6 +31,16 @@ struct ComputeType<bfloat16> {
 template <class T>
 using compute_t = typename ComputeType<T>::type;
 
+// f(T()) with the T that dtype names: where a kernel's one template becomes its three instances. Of the host alone.
+template <class F>
+static inline __attribute__((always_inline)) auto dispatch_dtype(DType dtype, F f) {
+  switch (dtype) {
+    case DType::f64: return f(double());
+    case DType::bf16: return f(bfloat16());
+    default: return f(float());
+  }
+}
+
 template <class To, class From>
 GENPIPE_FN To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From), "bit_cast keeps the size");
