@@ -7,9 +7,6 @@ namespace genpipe {
 namespace {
 
 bool supported(Variant variant) {
-#if defined(GENPIPE_CUDA_EMULATION)
-  if (variant == Variant::cuda_emulation) return true;
-#endif
 #if defined(GENPIPE_X86)
   switch (variant) {
     case Variant::avx512:
@@ -18,7 +15,7 @@ bool supported(Variant variant) {
     case Variant::avx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     default:
-      return variant == Variant::baseline;
+      return true;
   }
 #else
   return variant == Variant::baseline;
@@ -26,15 +23,14 @@ bool supported(Variant variant) {
 }
 
 VariantChoice choose() {
-  const Variant by_speed[] = {Variant::avx512, Variant::avx2, Variant::baseline};
+  const Variant all[] = {Variant::avx512, Variant::avx2, Variant::baseline};
   const char* asked = getenv("GENPIPE_CPU");
   if (asked == nullptr || *asked == '\0') {
-    for (Variant variant : by_speed) {
+    for (Variant variant : all) {
       if (supported(variant)) return {variant, nullptr};
     }
   }
-  const Variant by_name[] = {Variant::avx512, Variant::avx2, Variant::baseline, Variant::cuda_emulation};
-  for (Variant variant : by_name) {
+  for (Variant variant : all) {
     if (asked != nullptr && strcmp(asked, variant_name(variant)) == 0) {
       if (supported(variant)) return {variant, nullptr};
       return {Variant::baseline, "this processor, or this build, cannot run it"};
@@ -54,7 +50,6 @@ const char* variant_name(Variant variant) {
   switch (variant) {
     case Variant::avx512: return "avx512";
     case Variant::avx2: return "avx2";
-    case Variant::cuda_emulation: return "cuda-emulation";
     default: return "baseline";
   }
 }

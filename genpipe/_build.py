@@ -8,9 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import genpipe
-
-_RECORD = Path(genpipe.__path__[0], "_build.json")  # beside the core
+_RECORD = Path(__file__).with_name("_build.json")
 
 
 @dataclass(frozen=True)

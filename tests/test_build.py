@@ -39,7 +39,7 @@ def test_build_info_says_what_is_there():
     info = _build.build_info()
     assert info.extension == "loaded"
     assert info.cpu_variant in info.cpu_variants
-    assert info.cuda in ("ON", "OFF", "CHECK", "EMULATE")
+    assert info.cuda in ("ON", "OFF", "CHECK")
     text = str(info)
     assert f"in use: {info.cpu_variant}" in text
     assert info.torch_running in text
@@ -96,7 +96,7 @@ def test_an_old_torch_is_refused(setup_script, tmp_path):
 
 def test_cuda_that_cannot_be_met_stops_the_build(setup_script, tmp_path, monkeypatch):
     monkeypatch.setenv("GENPIPE_CUDA", "MAYBE")
-    with pytest.raises(SystemExit, match=r"GENPIPE_CUDA='MAYBE'; expected OFF, ON, CHECK or EMULATE"):
+    with pytest.raises(SystemExit, match=r"GENPIPE_CUDA='MAYBE'; expected OFF, ON or CHECK"):
         setup_script.cuda_mode(None)
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.4, V12.4.131'\n")

@@ -1,5 +1,5 @@
-// Runs of variates for the CPU kernels: consecutive blocks into a buffer in the first-level cache, and the walk that
-// cuts a range of blocks into pieces of rows.
+// Runs of variates for the CPU kernels: consecutive blocks into a buffer in the first-level cache, and the walks that
+// cut a range of blocks, or of rows, into pieces of rows.
 #pragma once
 
 #include "genpipe/random.h"
@@ -53,6 +53,32 @@ GENPIPE_FN void for_each_piece(int64_t begin, int64_t end, int64_t per_row, int6
     b += blocks;
     row += 1;
     within = 0;
+  }
+}
+
+// Calls part(row, column, count, noise) for the parts of the rows [begin, end), each part at most a tile and starting
+// at a multiple of kTile, with its normals. Short rows share a tile; long ones take tile after tile.
+template <class C, class Part>
+GENPIPE_FN void for_each_part(PhiloxKey key, int64_t first_index, int64_t columns, int64_t begin, int64_t end,
+                              Part part) {
+  int64_t per_row = blocks_per_row(columns);
+  uint64_t first = uint64_t(first_index) * uint64_t(per_row);
+  C tile[kTile];
+  if (per_row <= kTileBlocks) {
+    int64_t group = kTileBlocks / (per_row > 0 ? per_row : 1);
+    for (int64_t row = begin; row < end; row += group) {
+      int64_t rows = min(group, end - row);
+      normal_tile(key, first + row * per_row, rows * per_row, tile);
+      for (int64_t r = 0; r < rows; ++r) part(row + r, int64_t(0), columns, tile + 4 * per_row * r);
+    }
+    return;
+  }
+  for (int64_t row = begin; row < end; ++row) {
+    for (int64_t column = 0; column < columns; column += kTile) {
+      int64_t count = min(kTile, columns - column);
+      normal_tile(key, first + row * per_row + column / 4, blocks_per_row(count), tile);
+      part(row, column, count, static_cast<const C*>(tile));
+    }
   }
 }
 

@@ -155,24 +155,20 @@ Tensor empty_rows(const Tensor& like) {
 
 int64_t row_grain(int64_t columns) { return 1 + 8192 / (columns + 1); }
 
-#if defined(GENPIPE_WITH_CUDA) || defined(GENPIPE_CUDA_EMULATION)
+#if defined(GENPIPE_WITH_CUDA)
 namespace cuda {
 const char* error_text(int code);
+}
+
+void* current_stream(int32_t device_index) {
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_index, &stream));
+  return stream;
 }
 
 void check_cuda(const char* op, int code) {
   check(code == 0, op, "CUDA error ", code, ": ", cuda::error_text(code),
                   "; genpipe.build_info() lists the architectures that were compiled");
-}
-#endif
-
-#if defined(GENPIPE_CUDA_EMULATION)
-void* current_stream(int32_t) { return nullptr; }
-#elif defined(GENPIPE_WITH_CUDA)
-void* current_stream(int32_t device_index) {
-  void* stream = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_index, &stream));
-  return stream;
 }
 #endif
 

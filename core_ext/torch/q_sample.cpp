@@ -1,6 +1,6 @@
 #include "genpipe/q_sample.h"
 
-#include "glue.h"
+#include "noise_level.h"
 
 GENPIPE_DECLARE_KERNEL(q_sample, QSampleArgs)
 
@@ -9,78 +9,54 @@ namespace {
 
 constexpr int64_t kGrain = 1024;  // blocks
 
-// Fills out, and noise_out where it is wanted.
-void noise_into(const char* op, const Tensor& x0, const Tensor& t, const Tensor& alpha_bar,
+// Fills out, and target where it is wanted.
+void noise_into(const char* op, const Tensor& x0, const std::optional<Tensor>& t, const Tensor& schedule,
                 const std::optional<Tensor>& noise, const std::optional<Tensor>& key, int64_t first_index, Tensor& out,
-                Tensor* noise_out) {
+                Tensor* target, Prediction prediction) {
   check_device(op, "x0", x0.device());
   check_batched(op, "x0", x0);
   QSampleArgs args{};
   args.dtype = check_floating(op, "x0", x0);
-  check_same_device(op, "t", t, "x0", x0);
-  check_dtype(op, "t", t, ScalarType::Long);
-  check(t.dim() == 1 && t.size(0) == x0.size(0), op, "t must have shape (B,) with x0's B = ", x0.size(0), ", got ",
-        shape_text(t));
-  check_same_device(op, "alpha_bar", alpha_bar, "x0", x0);
-  args.alpha_bar_is_double = alpha_bar.scalar_type() == ScalarType::Double;
-  check(args.alpha_bar_is_double || alpha_bar.scalar_type() == ScalarType::Float, op,
-        "alpha_bar must be float64 or float32, got ", dtype_name(alpha_bar.scalar_type()));
-  check(alpha_bar.dim() == 1, op, "alpha_bar must have shape (T,), got ", shape_text(alpha_bar));
-  check(noise.has_value() != key.has_value(), op, "give exactly one of noise and key");
-
-  Tensor x0_c = dense(x0), t_c = dense(t), table = dense(alpha_bar), noise_c;
-  args.num_steps = alpha_bar.size(0);
+  args.prediction = prediction;
   args.rows = rows_of(x0);
   args.columns = columns_of(x0);
-  args.t = static_cast<const int64_t*>(t_c.const_data_ptr());
-  args.alpha_bar = table.const_data_ptr();
-  if (x0.is_cpu()) {  // on CUDA the kernel checks: looking from here would wait for the device
-    for (int64_t i = 0; i < args.rows; ++i) {
-      check(args.t[i] >= 0 && args.t[i] < args.num_steps, op, "t[", i, "] = ", args.t[i],
-            " is outside of alpha_bar's steps, 0 to ", args.num_steps - 1);
-    }
-  }
-  if (noise.has_value()) {
-    check_same_device(op, "noise", *noise, "x0", x0);
-    check_same_dtype(op, "noise", *noise, "x0", x0);
-    check_same_shape(op, "noise", *noise, "x0", x0);
-    noise_c = contiguous(*noise);
-    args.noise = noise_c.const_data_ptr();
-  } else {
-    KeyArgument checked = check_key(op, *key, x0.is_cuda(), x0.get_device_index());
-    check_counter(op, first_index, args.rows, args.columns);
-    args.first_index = first_index;
-    args.key = checked.value;
-    args.device_key = checked.device;
-  }
+  args.first_index = first_index;
+  LevelArgument levels = check_levels(op, x0, t, schedule);
+  NoiseArgument source = check_noise(op, "x0", x0, noise, key, first_index);
+  args.levels = levels.levels;
+  args.noise = source.data();
+  args.key = source.key.value;
+  args.device_key = source.key.device;
   if (x0.numel() == 0) return;
+  Tensor x0_c = dense(x0);
   args.x0 = x0_c.const_data_ptr();
   args.out = out.mutable_data_ptr();
-  args.noise_out = noise_out != nullptr ? noise_out->mutable_data_ptr() : nullptr;
+  args.target = target != nullptr ? target->mutable_data_ptr() : nullptr;
   GENPIPE_LAUNCH(q_sample, args, x0.is_cuda(), x0.get_device_index(), args.rows * blocks_per_row(args.columns), kGrain);
 }
 
-Tensor q_sample(const Tensor& x0, const Tensor& t, const Tensor& alpha_bar, std::optional<Tensor> noise,
+Tensor q_sample(const Tensor& x0, std::optional<Tensor> t, const Tensor& schedule, std::optional<Tensor> noise,
                 std::optional<Tensor> key, int64_t first_index) {
   Tensor out = empty_contiguous(x0);
-  noise_into("q_sample", x0, t, alpha_bar, noise, key, first_index, out, nullptr);
+  noise_into("q_sample", x0, t, schedule, noise, key, first_index, out, nullptr, Prediction::epsilon);
   return out;
 }
 
-std::tuple<Tensor, Tensor> q_sample_with_noise(const Tensor& x0, const Tensor& t, const Tensor& alpha_bar,
-                                               const Tensor& key, int64_t first_index) {
-  Tensor out = empty_contiguous(x0), noise = empty_contiguous(x0);
-  noise_into("q_sample_with_noise", x0, t, alpha_bar, std::nullopt, key, first_index, out, &noise);
-  return {out, noise};
+std::tuple<Tensor, Tensor> q_sample_with_target(const Tensor& x0, std::optional<Tensor> t, const Tensor& schedule,
+                                                std::optional<Tensor> noise, std::optional<Tensor> key,
+                                                int64_t first_index, std::string prediction_type) {
+  const char* op = "q_sample_with_target";
+  Prediction prediction = check_prediction(op, prediction_type);
+  Tensor out = empty_contiguous(x0), target = empty_contiguous(x0);
+  noise_into(op, x0, t, schedule, noise, key, first_index, out, &target, prediction);
+  return {out, target};
 }
 
-void q_sample_out(const Tensor& x0, const Tensor& t, const Tensor& alpha_bar, std::optional<Tensor> noise,
+void q_sample_out(const Tensor& x0, std::optional<Tensor> t, const Tensor& schedule, std::optional<Tensor> noise,
                   std::optional<Tensor> key, int64_t first_index, Tensor out) {
-  check_same_device("q_sample", "out", out, "x0", x0);
-  check_same_dtype("q_sample", "out", out, "x0", x0);
-  check_same_shape("q_sample", "out", out, "x0", x0);
+  check_alike("q_sample", "out", out, "x0", x0);
   check_contiguous("q_sample", "out", out);
-  noise_into("q_sample", x0, t, alpha_bar, noise, key, first_index, out, nullptr);
+  noise_into("q_sample", x0, t, schedule, noise, key, first_index, out, nullptr, Prediction::epsilon);
 }
 
 }  // namespace
@@ -88,16 +64,17 @@ void q_sample_out(const Tensor& x0, const Tensor& t, const Tensor& alpha_bar, st
 
 STABLE_TORCH_LIBRARY_FRAGMENT(genpipe, m) {
   m.def(
-      "q_sample(Tensor x0, Tensor t, Tensor alpha_bar, Tensor? noise, Tensor? key, SymInt first_index) -> Tensor");
+      "q_sample(Tensor x0, Tensor? t, Tensor schedule, Tensor? noise, Tensor? key, SymInt first_index) -> Tensor");
   m.def(
-      "q_sample_with_noise(Tensor x0, Tensor t, Tensor alpha_bar, Tensor key, SymInt first_index) -> (Tensor, Tensor)");
+      "q_sample_with_target(Tensor x0, Tensor? t, Tensor schedule, Tensor? noise, Tensor? key, SymInt first_index, "
+      "str prediction_type) -> (Tensor, Tensor)");
   m.def(
-      "q_sample_out(Tensor x0, Tensor t, Tensor alpha_bar, Tensor? noise, Tensor? key, SymInt first_index, "
+      "q_sample_out(Tensor x0, Tensor? t, Tensor schedule, Tensor? noise, Tensor? key, SymInt first_index, "
       "Tensor(a!) out) -> ()");
 }
 
 GENPIPE_REGISTER(m) {
   m.impl("q_sample", TORCH_BOX(&genpipe::q_sample));
-  m.impl("q_sample_with_noise", TORCH_BOX(&genpipe::q_sample_with_noise));
+  m.impl("q_sample_with_target", TORCH_BOX(&genpipe::q_sample_with_target));
   m.impl("q_sample_out", TORCH_BOX(&genpipe::q_sample_out));
 }

@@ -5,19 +5,22 @@ reference of each stands in genpipe.ops.reference.
 """
 
 from genpipe.ops.bernoulli import bernoulli_nll
-from genpipe.ops.diffusion import q_sample, q_sample_with_noise
+from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_target
+from genpipe.ops.diffusion_loss import diffusion_loss
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
 from genpipe.ops.random import normal, randint, uniform
 
 __all__ = [
     "bernoulli_nll",
+    "diffusion_loss",
     "gaussian_nll",
     "gaussian_reparam",
     "key",
     "normal",
     "q_sample",
     "q_sample_with_noise",
+    "q_sample_with_target",
     "randint",
     "uniform",
 ]

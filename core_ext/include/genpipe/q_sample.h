@@ -1,20 +1,18 @@
-// The forward process of diffusion, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al., 2020, Eq. 4).
+// The forward process of diffusion, x_t = alpha x_0 + sigma eps, with the target that a network learns there.
 #pragma once
 
+#include "genpipe/noise_level.h"
 #include "genpipe/philox.h"
-#include "genpipe/platform.h"
 
 namespace genpipe {
 
 struct QSampleArgs {
-  const void* x0;         // (rows, columns) of dtype
-  const int64_t* t;       // (rows,)
-  const void* alpha_bar;  // (num_steps,), double or float
-  bool alpha_bar_is_double;
-  int64_t num_steps;
+  const void* x0;  // (rows, columns) of dtype
+  NoiseLevels levels;
   const void* noise;  // as x0; null where it comes from the key
   void* out;          // as x0
-  void* noise_out;    // as x0; null where nobody wants the generated noise
+  void* target;       // as x0; null where nobody wants it
+  Prediction prediction;
   DType dtype;
   int64_t rows, columns;
   int64_t first_index;
@@ -22,22 +20,13 @@ struct QSampleArgs {
   const int64_t* device_key;
 };
 
-template <class T>
-struct NoiseLevel {
-  T signal, sigma;
-};
-
-// From the table in double, whatever T is: 1 - abar cancels.
-template <class T>
-GENPIPE_FN NoiseLevel<T> noise_level(const QSampleArgs& a, int64_t t) {
-  double alpha_bar = a.alpha_bar_is_double ? static_cast<const double*>(a.alpha_bar)[t]
-                                           : double(static_cast<const float*>(a.alpha_bar)[t]);
-  return {T(sqrt(alpha_bar)), T(sqrt(1.0 - alpha_bar))};
-}
-
-template <class T>
-GENPIPE_FN T noised(NoiseLevel<T> level, T x0, T noise) {
-  return fma(level.signal, x0, level.sigma * noise);
+// Where the target is handed out, x_t is made of the noise that ops.normal gives in T: of the rounded one where T rounds.
+GENPIPE_FN float rounded_noise(const float*, float noise) { return noise; }
+GENPIPE_FN double rounded_noise(const double*, double noise) { return noise; }
+GENPIPE_FN float rounded_noise(const bfloat16*, float noise) {
+  bfloat16 given;
+  store(&given, noise);
+  return load(&given);
 }
 
 }  // namespace genpipe

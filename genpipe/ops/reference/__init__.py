@@ -4,17 +4,19 @@ Slow and exact where it matters: the random numbers are computed bit for bit in 
 that it is given. All of it is differentiable any number of times.
 """
 
-from genpipe.ops.reference.diffusion import q_sample
+from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_target
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
 from genpipe.ops.reference.random import normal, philox, randint, uniform, words
 
 __all__ = [
     "bernoulli_nll",
+    "diffusion_loss",
     "gaussian_nll",
     "gaussian_reparam",
     "normal",
     "philox",
     "q_sample",
+    "q_sample_target",
     "randint",
     "uniform",
     "words",
