@@ -9,6 +9,7 @@ from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_t
 from genpipe.ops.diffusion_loss import diffusion_loss
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
+from genpipe.ops.masked_conv import masked_conv2d
 from genpipe.ops.random import normal, randint, uniform
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "gaussian_nll",
     "gaussian_reparam",
     "key",
+    "masked_conv2d",
     "normal",
     "q_sample",
     "q_sample_with_noise",

@@ -6,13 +6,16 @@ that it is given. All of it is differentiable any number of times.
 
 from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_target
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
+from genpipe.ops.reference.masked_conv import conv_mask, masked_conv2d
 from genpipe.ops.reference.random import normal, philox, randint, uniform, words
 
 __all__ = [
     "bernoulli_nll",
+    "conv_mask",
     "diffusion_loss",
     "gaussian_nll",
     "gaussian_reparam",
+    "masked_conv2d",
     "normal",
     "philox",
     "q_sample",
