@@ -57,4 +57,11 @@ GENPIPE_FN void philox_chunk(PhiloxKey key, uint64_t block, uint32_t w[4][kChunk
   }
 }
 
+// The words in the order of their elements: those of a block one after the other.
+GENPIPE_FN void in_order(const uint32_t w[4][kChunkBlocks], uint32_t out[kChunk]) {
+  for (int i = 0; i < kChunkBlocks; ++i) {
+    for (int k = 0; k < 4; ++k) out[4 * i + k] = w[k][i];
+  }
+}
+
 }  // namespace genpipe

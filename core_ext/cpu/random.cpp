@@ -35,24 +35,25 @@ GENPIPE_FN void fill_normal_whole(const RandomArgs& a, int64_t begin, int64_t en
   }
 }
 
-// One element from its words: the leading 32 bits, and the second 32 where Wide.
-template <class T, bool Wide, class Convert>
-GENPIPE_FN void fill_words(const RandomArgs& a, int64_t begin, int64_t end, Convert convert) {
+// Elements from their words, 32 or 64 bits of them.
+template <class T, class Of>
+GENPIPE_FN void fill(const RandomArgs& a, int64_t begin, int64_t end) {
+  constexpr bool wide = sizeof(T) == 8;
   T* out = static_cast<T*>(a.out);
   int64_t per_row = blocks_per_row(a.columns);
   uint64_t first = uint64_t(a.first_index) * uint64_t(per_row);
   for (int64_t b = begin; b < end; b += kChunkBlocks) {
     int64_t stop = min(end, b + kChunkBlocks);
-    uint32_t high[4][kChunkBlocks], low[4][kChunkBlocks] = {};
-    T chunk[kChunk];
-    philox_chunk(a.key, first + b, high);
-    if (Wide) philox_chunk(a.key, (first + b) | kSecondPlane, low);
-    for (int i = 0; i < kChunkBlocks; ++i) {
-      for (int k = 0; k < 4; ++k) chunk[4 * i + k] = convert(high[k][i], low[k][i]);
+    uint32_t words[4][kChunkBlocks], high[kChunk], low[kChunk] = {};
+    philox_chunk(a.key, first + b, words);
+    in_order(words, high);
+    if (wide) {
+      philox_chunk(a.key, (first + b) | kSecondPlane, words);
+      in_order(words, low);
     }
     for_each_piece(b, stop, per_row, a.columns, [&](int64_t row, int64_t column, int64_t count, int64_t offset) {
-      T* to = out + row * a.columns + column;
-      for (int64_t j = 0; j < count; ++j) to[j] = chunk[offset + j];
+      int64_t at = row * a.columns + column;
+      for (int64_t j = 0; j < count; ++j) Of::make(a, high[offset + j], low[offset + j], at + j, out + at + j);
     });
   }
 }
@@ -62,32 +63,20 @@ GENPIPE_FN void fill_words(const RandomArgs& a, int64_t begin, int64_t end, Conv
 namespace GENPIPE_VARIANT {
 
 void random(const RandomArgs& a, int64_t begin, int64_t end) {
-  if (a.distribution == Distribution::integer) {
-    uint64_t high = a.high;
-    return fill_words<int64_t, true>(
-        a, begin, end, [=](uint32_t h, uint32_t l) { return integer_below(join_words(h, l), high); });
+  if (a.distribution == Distribution::integer) return fill<int64_t, IntegerOf>(a, begin, end);
+  if (a.distribution == Distribution::normal && a.dtype == DType::f32 && a.columns % 4 == 0) {
+    return fill_normal_whole(a, begin, end);
   }
-  if (a.distribution == Distribution::normal) {
-    switch (a.dtype) {
-      case DType::f32:
-        return a.columns % 4 == 0 ? fill_normal_whole(a, begin, end) : fill_normal<float>(a, begin, end);
-      case DType::f64: return fill_normal<double>(a, begin, end);
-      case DType::bf16: return fill_normal<bfloat16>(a, begin, end);
+  dispatch_dtype(a.dtype, [&](auto type) {
+    typedef decltype(type) T;
+    switch (a.distribution) {
+      case Distribution::normal: return fill_normal<T>(a, begin, end);
+      case Distribution::gumbel: return fill<T, GumbelOf>(a, begin, end);
+      case Distribution::sign: return fill<T, SignOf>(a, begin, end);
+      case Distribution::bernoulli: return fill<T, BernoulliOf>(a, begin, end);
+      default: return fill<T, UniformOf>(a, begin, end);
     }
-  }
-  switch (a.dtype) {
-    case DType::f32:
-      return fill_words<float, false>(a, begin, end, [](uint32_t h, uint32_t) { return uniform_float(h); });
-    case DType::f64:
-      return fill_words<double, true>(
-          a, begin, end, [](uint32_t h, uint32_t l) { return uniform_double(join_words(h, l)); });
-    case DType::bf16:
-      return fill_words<bfloat16, false>(a, begin, end, [](uint32_t h, uint32_t) {
-        bfloat16 x;
-        store(&x, uniform_bfloat16(h));
-        return x;
-      });
-  }
+  });
 }
 
 }  // namespace GENPIPE_VARIANT

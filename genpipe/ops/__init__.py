@@ -10,19 +10,24 @@ from genpipe.ops.diffusion_loss import diffusion_loss
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
 from genpipe.ops.masked_conv import masked_conv2d
-from genpipe.ops.random import normal, randint, uniform
+from genpipe.ops.permutation import permutation
+from genpipe.ops.random import bernoulli, gumbel, normal, rademacher, randint, uniform
 
 __all__ = [
+    "bernoulli",
     "bernoulli_nll",
     "diffusion_loss",
     "gaussian_nll",
     "gaussian_reparam",
+    "gumbel",
     "key",
     "masked_conv2d",
     "normal",
+    "permutation",
     "q_sample",
     "q_sample_with_noise",
     "q_sample_with_target",
+    "rademacher",
     "randint",
     "uniform",
 ]

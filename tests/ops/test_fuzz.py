@@ -29,12 +29,17 @@ KEY = ops.key(2, "fuzz")
 def test_any_split_of_a_batch_gives_its_samples(rows, columns, first_index, split, seed, stream):
     key = ops.key(seed, stream)
     split = min(split, rows)
-    for draw in (ops.normal, ops.uniform):
+    for draw in (ops.normal, ops.uniform, ops.gumbel, ops.rademacher):
         for dtype in DTYPES:
             whole = draw(key, (rows, columns), first_index=first_index, dtype=dtype)
             head = draw(key, (split, columns), first_index=first_index, dtype=dtype)
             tail = draw(key, (rows - split, columns), first_index=first_index + split, dtype=dtype)
             assert torch.equal(whole, torch.cat([head, tail]))
+    probs = ops.uniform(key, (rows, columns), first_index=first_index + 1)
+    whole = ops.bernoulli(key, probs, first_index=first_index)
+    head = ops.bernoulli(key, probs[:split], first_index=first_index)
+    tail = ops.bernoulli(key, probs[split:], first_index=first_index + split)
+    assert torch.equal(whole, torch.cat([head, tail]))
 
 
 @given(

@@ -1,4 +1,4 @@
-"""normal, uniform and randint: their numbers, their distribution, and that nothing but their arguments matters."""
+"""The random numbers: their numbers, their distribution, and that nothing but their arguments matters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from genpipe import ops
 from genpipe.ops import reference
-from tests.ops.cases import DTYPES, EVENTS
+from tests.ops.cases import DTYPES, EVENTS, layouts, randn
 
 KEY = ops.key(20240607, "tests")
 
@@ -36,6 +36,25 @@ def test_numbers_are_the_references(rows, event, device):
     assert torch.equal(single.double(), (double * 2**24).floor() / 2**24)
     half = ops.uniform(KEY, shape, first_index=11, dtype=torch.bfloat16, device=device).cpu()
     assert torch.equal(half.double(), (double * 2**8).floor() / 2**8)
+
+    expected = reference.gumbel(KEY, shape, first_index=11)
+    double = ops.gumbel(KEY, shape, first_index=11, dtype=torch.float64, device=device).cpu()
+    torch.testing.assert_close(double, expected, rtol=1e-13, atol=1e-13)
+    single = ops.gumbel(KEY, shape, first_index=11, device=device).cpu()
+    # 31 bits of u instead of 52: the same draw, but for u close to an end.
+    error = (single.double() - expected).abs()
+    assert (error < 1e-3).all()
+    assert error.numel() == 0 or error.median() < 1.5e-7
+    half = ops.gumbel(KEY, shape, first_index=11, dtype=torch.bfloat16, device=device).cpu()
+    assert torch.equal(half, single.bfloat16())
+
+    signs = reference.rademacher(KEY, shape, first_index=11)
+    for dtype in DTYPES:
+        found = ops.rademacher(KEY, shape, first_index=11, dtype=dtype, device=device).cpu()
+        assert torch.equal(found.double(), signs)
+        probs = randn(*shape, dtype=dtype).sigmoid()
+        found = ops.bernoulli(KEY, probs.to(device), first_index=11).cpu()
+        assert torch.equal(found, reference.bernoulli(KEY, probs, first_index=11))
 
     integers = ops.randint(KEY, 1000, shape, first_index=11, device=device).cpu()
     assert torch.equal(integers, reference.randint(KEY, 1000, shape, first_index=11))
@@ -89,6 +108,54 @@ def test_integers_fill_their_range_evenly(device):
     assert chi_squared < 22.46  # the 0.1 % critical value for 6 degrees of freedom
     assert ops.randint(KEY, 2**62, (1000,), device=device).max() > 2**61
     assert (ops.randint(KEY, 1, (100,), device=device) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_gumbels_follow_their_distribution(dtype, device):
+    n = 2**20
+    g = ops.gumbel(KEY, (4, n // 4), dtype=dtype, device=device).cpu().double().ravel()
+    assert kolmogorov_distance((-(-g).exp()).exp()) < 1.95 / math.sqrt(n)
+    assert abs(g.mean().item() - 0.5772156649) < 5 * math.pi / math.sqrt(6 * n)
+    # The upper tail, where 1 - u would have lost its digits in float32: P(G > g) = 1 - exp(-exp(-g)).
+    for count in (10, 100, 1000):
+        level = -math.log(count / n)
+        assert abs((g > level).sum().item() - count) < 5 * math.sqrt(count)
+
+
+def test_the_largest_of_logits_and_gumbels_is_drawn_from_softmax(device):
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0])
+    n = 2**18
+    drawn = (logits + ops.gumbel(KEY, (n, 4), device=device).cpu()).argmax(1).bincount(minlength=4)
+    expected = logits.softmax(0).double() * n
+    assert ((drawn - expected) ** 2 / expected).sum() < 16.27  # the 0.1 % critical value for 3 degrees of freedom
+
+
+def test_signs_are_fair_and_independent(device):
+    n = 2**20
+    signs = ops.rademacher(KEY, (4, n // 4), device=device).cpu().ravel()
+    assert (signs.abs() == 1).all()
+    assert abs(signs.mean().item()) < 5 / math.sqrt(n)
+    for lag in (1, 2, 3, 4, n // 4):
+        assert abs((signs[lag:] * signs[:-lag]).mean().item()) < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_bernoullis_hit_their_probability(dtype, device):
+    n = 2**20
+    for p in (1e-5, 0.1, 0.5, 0.999):
+        hits = ops.bernoulli(KEY, torch.full((4, n // 4), p, dtype=dtype, device=device)).sum().item()
+        assert abs(hits - n * p) < 5 * math.sqrt(n * p * (1 - p))
+    certain = torch.tensor([0.0, 1.0], dtype=dtype, device=device).expand(n // 2, 2)
+    assert torch.equal(ops.bernoulli(KEY, certain), certain)
+    invalid = torch.tensor([-1e-30, 1.0001, math.nan, math.inf], dtype=dtype, device=device)
+    assert ops.bernoulli(KEY, invalid).isnan().all()
+
+
+def test_bernoulli_takes_any_layout_and_gives_no_gradient(device):
+    probs = randn(3, 4, 5, 6).sigmoid().to(device)
+    for name, view in layouts(probs).items():
+        assert torch.equal(ops.bernoulli(KEY, view), ops.bernoulli(KEY, view.contiguous())), name
+    assert not ops.bernoulli(KEY, probs.requires_grad_()).requires_grad
 
 
 def test_streams_and_seeds_do_not_share_numbers():

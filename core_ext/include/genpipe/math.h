@@ -52,6 +52,23 @@ GENPIPE_FN double log_positive(double x) {
   return fma(e, 0.6931471526622772, low);
 }
 
+// log(x) for x = 1 - v in (0, 1), each given to its own relative precision: that of the result where x is close to 1.
+GENPIPE_FN float log_complement(float x, float v) {
+  int32_t bits = bit_cast<int32_t>(x) - 0x3f3504f3;
+  float e = float(bits >> 23);
+  float m = bit_cast<float>((bits & 0x007fffff) + 0x3f3504f3);
+  float low = fma(e, 1.42860682e-6f, log1p_near_zero(select(e == 0.0f, -v, m - 1.0f)));
+  return fma(e, 0.693145751953125f, low);
+}
+
+GENPIPE_FN double log_complement(double x, double v) {
+  int64_t bits = bit_cast<int64_t>(x) - 0x3fe6a09e667f3bcdLL;
+  double e = double(int32_t(bits >> 52));
+  double m = bit_cast<double>((bits & 0x000fffffffffffffLL) + 0x3fe6a09e667f3bcdLL);
+  double low = fma(e, 2.7897668087737545e-08, log1p_near_zero(select(e == 0.0, -v, m - 1.0)));
+  return fma(e, 0.6931471526622772, low);
+}
+
 // log(1 + x) for x in [0, 1].
 GENPIPE_FN float log1p_unit(float x) {
   float p = -0.00317605701f;

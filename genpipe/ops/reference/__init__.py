@@ -7,19 +7,24 @@ that it is given. All of it is differentiable any number of times.
 from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_target
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
 from genpipe.ops.reference.masked_conv import conv_mask, masked_conv2d
-from genpipe.ops.reference.random import normal, philox, randint, uniform, words
+from genpipe.ops.reference.permutation import permutation
+from genpipe.ops.reference.random import bernoulli, gumbel, normal, philox, rademacher, randint, uniform, words
 
 __all__ = [
+    "bernoulli",
     "bernoulli_nll",
     "conv_mask",
     "diffusion_loss",
     "gaussian_nll",
     "gaussian_reparam",
+    "gumbel",
     "masked_conv2d",
     "normal",
+    "permutation",
     "philox",
     "q_sample",
     "q_sample_target",
+    "rademacher",
     "randint",
     "uniform",
     "words",

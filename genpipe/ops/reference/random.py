@@ -47,6 +47,28 @@ def uniform(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tenso
     return ((high << 21) | (low >> 11)).double() * 2.0**-53
 
 
+def gumbel(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
+    """ops.gumbel in float64: −log(−log(1−u)), u the midpoint of the cell of an element's leading 52 bits."""
+    high, low = words(key, shape, first_index), words(key, shape, first_index, second_plane=True)
+    u = (((high << 20) | (low >> 12)).double() + 0.5) * 2.0**-52
+    return -(-(-u).log1p()).log()
+
+
+def rademacher(key: Tensor, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
+    """ops.rademacher: the sign of an element's first bit."""
+    return 1.0 - 2.0 * (words(key, shape, first_index) >> 31).double()
+
+
+def bernoulli(key: Tensor, probs: Tensor, *, first_index: int = 0) -> Tensor:
+    """ops.bernoulli: whether an element's bits, 53 for float64 and 32 for the others, lie below p."""
+    if probs.dtype == torch.float64:
+        u = uniform(key, probs.shape, first_index=first_index)
+    else:
+        u = words(key, probs.shape, first_index).double() * 2.0**-32
+    valid = (probs >= 0) & (probs <= 1)
+    return torch.where(valid, (u < probs.double()).double(), math.nan).to(probs.dtype)
+
+
 def randint(key: Tensor, high: int, shape: Sequence[int], *, first_index: int = 0) -> Tensor:
     """ops.randint, in Python's integers."""
     first, second = words(key, shape, first_index), words(key, shape, first_index, second_plane=True)
