@@ -11,9 +11,14 @@ from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
 from genpipe.ops.masked_conv import masked_conv2d
 from genpipe.ops.permutation import permutation
+from genpipe.ops.pixel_program import PixelMap, PixelProgram, PixelProgramBuilder
+from genpipe.ops.pixelcnn import pixelcnn_sample
 from genpipe.ops.random import bernoulli, gumbel, normal, rademacher, randint, uniform
 
 __all__ = [
+    "PixelMap",
+    "PixelProgram",
+    "PixelProgramBuilder",
     "bernoulli",
     "bernoulli_nll",
     "diffusion_loss",
@@ -24,6 +29,7 @@ __all__ = [
     "masked_conv2d",
     "normal",
     "permutation",
+    "pixelcnn_sample",
     "q_sample",
     "q_sample_with_noise",
     "q_sample_with_target",
