@@ -58,6 +58,8 @@ class Family(ComponentRecord):
     events: the kinds of data it models.
     training: "gradient" (the shared loop calls `train_step`) or "closed_form" (calls `fit`).
     conditional: whether it takes labels y.
+    discrete: whether it models whole numbers themselves: it sees the middles of their bins, never dequantised, and
+        `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
     samplers: names that `sample(sampler=...)` understands, the default first; empty where there is one way only.
     sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
     papers: citations that its docstrings refer to.
@@ -68,6 +70,7 @@ class Family(ComponentRecord):
     training: Literal["gradient", "closed_form"]
     capabilities: frozenset[str] = frozenset({"sample"})
     conditional: bool = False
+    discrete: bool = False
     samplers: tuple[str, ...] = ()
     sampling_cost: str = "one pass"
     papers: tuple[str, ...] = ()

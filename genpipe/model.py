@@ -79,7 +79,9 @@ class Model(nn.Module):
             raise UsageError(
                 f"family '{family.name}' models {' and '.join(family.events)} data, not the {spec.event}s of '{spec.name}'"
             )
-        self.family, self.config, self.spec, self.units = family, config, spec, Units(spec)
+        if family.discrete and spec.levels is None:
+            raise UsageError(f"family '{family.name}' models whole numbers, not the real values of '{spec.name}'")
+        self.family, self.config, self.spec, self.units = family, config, spec, Units(spec, discrete=family.discrete)
 
     # -- what a family writes ------------------------------------------------------------------------------
 
@@ -96,7 +98,10 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb | Tensor:
-        """Nats per example (B,) in network units; a bare tensor is of the family's kind."""
+        """Nats per example (B,) in network units, or of the integers for discrete families.
+
+        A bare tensor is of the family's kind.
+        """
         raise NotImplementedError
 
     def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
@@ -160,7 +165,7 @@ class Model(nn.Module):
         """Log-probability of x (B, *event), data units, in nats per example, with its kind.
 
         Integer data is dequantised with the numbers of (seed, first_index): a lower bound on the discrete
-        log-probability in expectation (Theis et al., 2016, eq. 4).
+        log-probability in expectation (Theis et al., 2016, eq. 4). Discrete families give that itself.
         """
         self.need("log_prob")
         x = self.units.check(torch.as_tensor(x)).to(self.device)

@@ -25,10 +25,13 @@ class Units:
     | levels | 2 (x + u) / levels − 1 with u uniform in [0, 1): in [-1, 1) (Theis et al., 2016, sec. 3.1) |
     | low, high | 2 (x − low) / (high − low) − 1 |
     | otherwise | (x − mean) / std per dimension |
+
+    discrete: for families that model the integers themselves: u is 1/2, and probabilities are of integers in both
+    units, so that no volume changes.
     """
 
-    def __init__(self, spec: DataSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: DataSpec, *, discrete: bool = False) -> None:
+        self.spec, self.discrete = spec, discrete
         shift: Tensor | float
         scale: Tensor | float
         if spec.levels is not None:
@@ -48,14 +51,18 @@ class Units:
             scale, self.log_det = std, -float(std.log().sum())
         else:
             raise DataError(f"data set '{spec.name}' has neither levels, nor low and high, nor mean and std")
+        if discrete:
+            self.log_det = 0.0
         self._shift = torch.as_tensor(shift, dtype=torch.float32)
         self._scale = torch.as_tensor(scale, dtype=torch.float32)
 
     def to_network(self, x: Tensor, noise: Noise | None) -> Tensor:
-        """z for x, (B, *event). `noise` dequantises; None puts integers at the middle of their bins."""
+        """z for x, (B, *event). `noise` dequantises; None, or discrete units, put integers at the middle of their bins."""
         z = x.to(torch.float32)
         if self.spec.levels is not None:
-            z = z + (0.5 if noise is None else noise.uniform("dequantise", tuple(x.shape), device=x.device))
+            z = z + (
+                0.5 if noise is None or self.discrete else noise.uniform("dequantise", tuple(x.shape), device=x.device)
+            )
         return (z + self._shift.to(z.device)) / self._scale.to(z.device)
 
     def from_network(self, z: Tensor) -> Tensor:

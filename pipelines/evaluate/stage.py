@@ -181,7 +181,8 @@ def _notes(train: Split, metrics: list[NamedMetric], is_conditional: bool) -> li
     if train.spec.levels is not None:
         notes.append(
             f"Values are whole numbers 0 … {train.spec.levels - 1}; densities see them with uniform noise in "
-            "[0, 1) added, so a model's bits/dim are, in expectation, no better than its discrete likelihood."
+            "[0, 1) added, so a model's bits/dim are, in expectation, no better than its discrete likelihood; "
+            "a family of discrete values gives that likelihood itself."
         )
     if is_conditional:
         notes.append("The model's likelihood is given each example's label.")
