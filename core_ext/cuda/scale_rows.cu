@@ -11,7 +11,8 @@ struct Scale {
   ScaleRowsArgs a;
 
   __device__ void operator()(int64_t i) const {
-    static_cast<T*>(a.x)[i] *= static_cast<const T*>(a.factors)[i / a.columns * a.factor_stride];
+    T factor = static_cast<const T*>(a.factors)[i / a.columns * a.factor_stride] / T(a.assumed);
+    if (factor != T(1)) static_cast<T*>(a.x)[i] *= factor;
   }
 };
 

@@ -7,7 +7,7 @@ GENPIPE_DECLARE_KERNEL(scale_rows, ScaleRowsArgs)
 namespace genpipe {
 namespace {
 
-void scale_rows_(const Tensor& x, const Tensor& factors) {
+void scale_rows_(const Tensor& x, const Tensor& factors, double assumed) {
   const char* op = "scale_rows_";
   check_device(op, "x", x.device());
   check_batched(op, "x", x);
@@ -19,6 +19,7 @@ void scale_rows_(const Tensor& x, const Tensor& factors) {
   args.x = x.mutable_data_ptr();
   args.factors = factors.const_data_ptr();
   args.factor_stride = factors.stride(0);
+  args.assumed = assumed;
   args.rows = rows_of(x);
   args.columns = columns_of(x);
   if (x.numel() == 0) return;
@@ -28,6 +29,6 @@ void scale_rows_(const Tensor& x, const Tensor& factors) {
 }  // namespace
 }  // namespace genpipe
 
-STABLE_TORCH_LIBRARY_FRAGMENT(genpipe, m) { m.def("scale_rows_(Tensor(a!) x, Tensor factors) -> ()"); }
+STABLE_TORCH_LIBRARY_FRAGMENT(genpipe, m) { m.def("scale_rows_(Tensor(a!) x, Tensor factors, float assumed=1.0) -> ()"); }
 
 GENPIPE_REGISTER(m) { m.impl("scale_rows_", TORCH_BOX(&genpipe::scale_rows_)); }

@@ -9,6 +9,7 @@ from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_t
 from genpipe.ops.diffusion_loss import diffusion_loss
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
+from genpipe.ops.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.masked_conv import masked_conv2d
 from genpipe.ops.permutation import permutation
 from genpipe.ops.pixel_program import PixelMap, PixelProgram, PixelProgramBuilder
@@ -22,6 +23,7 @@ __all__ = [
     "bernoulli",
     "bernoulli_nll",
     "diffusion_loss",
+    "discretized_logistic_mixture_nll",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",

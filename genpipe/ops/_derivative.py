@@ -66,6 +66,14 @@ def eager_route(op: str, forward: Callable[..., Any], backward: Callable[..., An
     return route.apply
 
 
+def assumed_gradient(x: Tensor) -> float:
+    """What ops that make slopes in the forward pass multiply them by beforehand: a row's gradient under a mean over x's
+    rows, where that is a power of two. scale_rows_ then leaves them as they are, or makes up for it without rounding.
+    """
+    rows = x.shape[0]
+    return 1.0 / rows if rows > 0 and rows & (rows - 1) == 0 else 1.0
+
+
 def forbid_second_derivative(op: str) -> None:
     """Makes differentiating a backward op an error with a name, in place of a silent zero."""
 

@@ -106,12 +106,15 @@ GENPIPE_FN float exp_parts(float x, int32_t* i) {
   return fma(fma(p, r, 1.0f), r, 1.0f);
 }
 
-GENPIPE_FN double exp_parts(double x, int64_t* i) {
+// exp(x) as 2^i (1 + r slope); the bits of `shifted` end in i.
+GENPIPE_FN double exp_slope(double x, double* r_out, double* shifted_out) {
   const double magic = 6755399441055744.0;  // 1.5 * 2^52
   double shifted = fma(x, 1.4426950408889634, magic);
   double n = shifted - magic;
   double r = fma(n, -0.6931471526622772, x);
   r = fma(n, -2.7897668087737545e-08, r);
+  *r_out = r;
+  *shifted_out = shifted;
   double p = 2.5100375832561234e-8;
   p = fma(p, r, 2.7620075879983367e-7);
   p = fma(p, r, 2.7557268480310026e-6);
@@ -122,8 +125,14 @@ GENPIPE_FN double exp_parts(double x, int64_t* i) {
   p = fma(p, r, 0.041666666666624162);
   p = fma(p, r, 0.16666666666666667);
   p = fma(p, r, 0.5000000000000001);
-  *i = bit_cast<int64_t>(shifted) - bit_cast<int64_t>(magic);
-  return fma(fma(p, r, 1.0), r, 1.0);
+  return fma(p, r, 1.0);
+}
+
+GENPIPE_FN double exp_parts(double x, int64_t* i) {
+  double r, shifted;
+  double slope = exp_slope(x, &r, &shifted);
+  *i = bit_cast<int64_t>(shifted) - bit_cast<int64_t>(6755399441055744.0);
+  return fma(slope, r, 1.0);
 }
 
 // exp(x) over the whole range: 0 below, infinity above, NaN for NaN. The power of two comes in two factors, so that
@@ -146,28 +155,59 @@ GENPIPE_FN double exp(double x) {
   return p * bit_cast<double>((half + 1023) << 52) * bit_cast<double>((i - half + 1023) << 52);
 }
 
-// exp(-x) for x >= 0, to an absolute error of float's rounding: the relative one grows with x (1e-8 x for float), and
-// anything under the smallest normal number may as well be that number.
-GENPIPE_FN float exp_decay(float x) {
-  x = smaller(x, 87.0f);
+// exp(-x) as 2^i (1 + r slope) for x in [-87, 87], or [-708, 708] for double; the bits of `shifted` end in i.
+GENPIPE_FN float exp_decay_parts(float x, float* r, float* shifted) {
   const float magic = 12582912.0f;
-  float shifted = fma(x, -1.44269504f, magic);
-  float r = fma(x, -1.44269504f, magic - shifted);  // in powers of two, without ln 2's second part
-  float p = 0.000154531629f;
-  p = fma(p, r, 0.00133908634f);
-  p = fma(p, r, 0.00961808256f);
-  p = fma(p, r, 0.0555035711f);
-  p = fma(p, r, 0.240226508f);
-  p = fma(p, r, 0.693147188f);
-  p = fma(p, r, 1.0f);
-  int32_t i = bit_cast<int32_t>(shifted) - bit_cast<int32_t>(magic);
-  return p * bit_cast<float>((i + 127) << 23);
+  *shifted = fma(x, -1.44269504f, magic);
+  *r = fma(x, -1.44269504f, magic - *shifted);  // in powers of two, without ln 2's second part
+  float slope = 0.000154531629f;
+  slope = fma(slope, *r, 0.00133908634f);
+  slope = fma(slope, *r, 0.00961808256f);
+  slope = fma(slope, *r, 0.0555035711f);
+  slope = fma(slope, *r, 0.240226508f);
+  return fma(slope, *r, 0.693147188f);
 }
 
-GENPIPE_FN double exp_decay(double x) {
-  int64_t i;
-  double p = exp_parts(-smaller(x, 708.0), &i);
-  return p * bit_cast<double>((i + 1023) << 52);
+GENPIPE_FN double exp_decay_parts(double x, double* r, double* shifted) { return exp_slope(-x, r, shifted); }
+
+// x 2^i for a normal result.
+GENPIPE_FN float shift_exponent(float x, float shifted) {
+  return bit_cast<float>(bit_cast<uint32_t>(x) + (bit_cast<uint32_t>(shifted) << 23));
+}
+GENPIPE_FN double shift_exponent(double x, double shifted) {
+  return bit_cast<double>(bit_cast<uint64_t>(x) + (bit_cast<uint64_t>(shifted) << 52));
+}
+
+GENPIPE_FN float decay_limit(float) { return 87.0f; }
+GENPIPE_FN double decay_limit(double) { return 708.0; }
+
+// exp(-x) for x >= -87 (-708 for double), to an absolute error of the result's rounding where x >= 0: the relative one
+// grows with |x| (1e-8 x for float), and anything under the smallest normal number may as well be that number.
+template <class T>
+GENPIPE_FN T exp_decay(T x) {
+  T r, shifted;
+  T slope = exp_decay_parts(smaller(x, decay_limit(x)), &r, &shifted);
+  return shift_exponent(fma(slope, r, T(1)), shifted);
+}
+
+// 1 - exp(-x) for x >= 0, to the relative rounding of a small x, and exp_decay(x) beside it.
+template <class T>
+GENPIPE_FN T one_minus_exp_decay(T x, T* decay) {
+  T r, shifted;
+  T slope = exp_decay_parts(smaller(x, decay_limit(x)), &r, &shifted);
+  T power = shift_exponent(T(1), shifted);
+  *decay = shift_exponent(fma(slope, r, T(1)), shifted);
+  return fma(-power, slope * r, T(1) - power);
+}
+
+// tanh(x), relative to its own rounding, and its derivative.
+template <class T>
+GENPIPE_FN T tanh_with_slope(T x, T* slope) {
+  T decay, rest = one_minus_exp_decay(T(2) * abs(x), &decay);
+  T inverse = T(1) / (T(1) + decay);
+  T value = rest * inverse;
+  *slope = T(4) * decay * inverse * inverse;
+  return select(x < T(0), -value, value);
 }
 
 // sin and cos of pi/4 y for y in [-1, 1].

@@ -6,6 +6,7 @@ that it is given. All of it is differentiable any number of times.
 
 from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_target
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
+from genpipe.ops.reference.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.reference.masked_conv import conv_mask, masked_conv2d
 from genpipe.ops.reference.permutation import permutation
 from genpipe.ops.reference.random import bernoulli, gumbel, normal, philox, rademacher, randint, uniform, words
@@ -15,6 +16,7 @@ __all__ = [
     "bernoulli_nll",
     "conv_mask",
     "diffusion_loss",
+    "discretized_logistic_mixture_nll",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",
