@@ -1,6 +1,7 @@
 # make run    sets up .venv, compiles the core and runs the digits recipe
 # make test   the same set-up, then the tests        make lint         ruff and mypy
 # make check-cuda   compile the CUDA sources (nvcc)   make gpu-check    build and test on a GPU host
+# make check-cuda-emulated   the ops' tests over the CUDA kernels, emulated on the CPU (x86-64)
 # make bench  the ops' benchmarks                     make clean        remove what was built
 # PYTHON=python3.12 chooses the interpreter, MAX_JOBS=2 the number of compilers.
 
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE_SOURCES := $(shell find core_ext -type f -not -name '*.md' -not -name '*.pyc' 2>/dev/null)
 RECIPE ?= digits-vae
 
-.PHONY: run test lint check-cuda gpu-check bench clean setup
+.PHONY: run test lint check-cuda check-cuda-emulated gpu-check bench clean setup
 
 run: setup
 	$(BIN)/genpipe run $(RECIPE)
@@ -49,6 +50,10 @@ $(VENV)/built: $(VENV)/installed $(CORE_SOURCES)
 check-cuda: setup
 	GENPIPE_CUDA=CHECK $(BIN)/python setup.py -q build_ext --build-lib build/cuda-check
 	@echo "== the CUDA sources compile"
+
+check-cuda-emulated: setup
+	GENPIPE_CUDA=EMULATE $(BIN)/python setup.py -q build_ext --build-lib build/emulated
+	GENPIPE_CORE_DIR=build/emulated/genpipe GENPIPE_CPU=cuda-emulation $(BIN)/python -m pytest -q tests/ops
 
 # For a host with a GPU, torch and a toolkit: uses its own python and needs no network.
 gpu-check:

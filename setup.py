@@ -1,7 +1,8 @@
 """Builds the compiled core with CMake against the torch that this interpreter already has.
 
 GENPIPE_TORCH_DIR   the torch package to build against, where it cannot be found by itself
-GENPIPE_CUDA        OFF, ON or CHECK (compile the CUDA sources without using them); ON where torch has CUDA
+GENPIPE_CUDA        OFF, ON, CHECK (compile the CUDA sources without using them) or EMULATE (run them on the CPU, for
+                    tests); ON where torch has CUDA
 GENPIPE_CUDA_ARCHS  CMake's list of architectures; 80-real;90-real;90-virtual
 MAX_JOBS            how many compilers run at once
 """
@@ -67,12 +68,12 @@ def find_nvcc() -> Path | None:
 
 
 def cuda_mode(torch_cuda: str | None) -> tuple[str, Path | None]:
-    """OFF, ON or CHECK, and nvcc; an explicit wish that cannot be met stops the build."""
+    """OFF, ON, CHECK or EMULATE, and nvcc; an explicit wish that cannot be met stops the build."""
     asked = os.environ.get("GENPIPE_CUDA", "").upper()
-    if asked not in ("", "OFF", "ON", "CHECK"):
-        sys.exit(f"genpipe: GENPIPE_CUDA={asked!r}; expected OFF, ON or CHECK")
+    if asked not in ("", "OFF", "ON", "CHECK", "EMULATE"):
+        sys.exit(f"genpipe: GENPIPE_CUDA={asked!r}; expected OFF, ON, CHECK or EMULATE")
     mode = asked or ("ON" if torch_cuda else "OFF")
-    if mode == "OFF":
+    if mode in ("OFF", "EMULATE"):
         return mode, None
     nvcc = find_nvcc()
     if nvcc is None:
@@ -138,7 +139,7 @@ class CMakeBuild(build_ext):
         folder = ROOT / "build" / tag
         folder.mkdir(parents=True, exist_ok=True)
         cmake = find_tool("cmake", "CMAKE_BIN_DIR", "cmake")
-        archs = os.environ.get("GENPIPE_CUDA_ARCHS", DEFAULT_CUDA_ARCHS) if mode != "OFF" else ""
+        archs = os.environ.get("GENPIPE_CUDA_ARCHS", DEFAULT_CUDA_ARCHS) if nvcc is not None else ""
         configure = [
             cmake,
             "-S",

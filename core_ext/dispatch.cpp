@@ -7,6 +7,9 @@ namespace genpipe {
 namespace {
 
 bool supported(Variant variant) {
+#if defined(GENPIPE_CUDA_EMULATION)
+  if (variant == Variant::cuda_emulation) return true;
+#endif
 #if defined(GENPIPE_X86)
   switch (variant) {
     case Variant::avx512:
@@ -15,7 +18,7 @@ bool supported(Variant variant) {
     case Variant::avx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     default:
-      return true;
+      return variant == Variant::baseline;
   }
 #else
   return variant == Variant::baseline;
@@ -23,14 +26,15 @@ bool supported(Variant variant) {
 }
 
 VariantChoice choose() {
-  const Variant all[] = {Variant::avx512, Variant::avx2, Variant::baseline};
+  const Variant by_speed[] = {Variant::avx512, Variant::avx2, Variant::baseline};
   const char* asked = getenv("GENPIPE_CPU");
   if (asked == nullptr || *asked == '\0') {
-    for (Variant variant : all) {
+    for (Variant variant : by_speed) {
       if (supported(variant)) return {variant, nullptr};
     }
   }
-  for (Variant variant : all) {
+  const Variant by_name[] = {Variant::avx512, Variant::avx2, Variant::baseline, Variant::cuda_emulation};
+  for (Variant variant : by_name) {
     if (asked != nullptr && strcmp(asked, variant_name(variant)) == 0) {
       if (supported(variant)) return {variant, nullptr};
       return {Variant::baseline, "this processor, or this build, cannot run it"};
@@ -50,6 +54,7 @@ const char* variant_name(Variant variant) {
   switch (variant) {
     case Variant::avx512: return "avx512";
     case Variant::avx2: return "avx2";
+    case Variant::cuda_emulation: return "cuda-emulation";
     default: return "baseline";
   }
 }

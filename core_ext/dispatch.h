@@ -1,12 +1,13 @@
 // Which build of the CPU kernels runs. Each kernel exists once per instruction set, in a namespace of its own; the
-// choice is made once, by what the processor can, or by GENPIPE_CPU=baseline|avx2|avx512.
+// choice is made once, by what the processor can, or by GENPIPE_CPU=baseline|avx2|avx512. A build that emulates CUDA
+// has one more, cuda-emulation: the CUDA kernels, run on the CPU.
 #pragma once
 
 #include <stdint.h>
 
 namespace genpipe {
 
-enum class Variant { baseline, avx2, avx512 };
+enum class Variant { baseline, avx2, avx512, cuda_emulation };
 
 struct VariantChoice {
   Variant variant;
@@ -15,6 +16,14 @@ struct VariantChoice {
 
 const VariantChoice& cpu_variant();
 const char* variant_name(Variant variant);
+
+inline bool emulates_cuda() {
+#if defined(GENPIPE_CUDA_EMULATION)
+  return cpu_variant().variant == Variant::cuda_emulation;
+#else
+  return false;
+#endif
+}
 
 }  // namespace genpipe
 

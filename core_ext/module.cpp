@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "architectures.h"
 #include "dispatch.h"
 #include "genpipe/philox.h"
 
@@ -21,6 +22,8 @@ PYBIND11_MODULE(_C, m) {
 #else
   m.attr("with_cuda") = false;
 #endif
+  m.def("architectures_fit", &genpipe::architectures_fit, py::arg("built"), py::arg("device"),
+        "Whether a device of architecture `device` (90) runs what was built for a list (\"80-real,90-virtual\").");
   m.def(
       "philox4x32",
       [](uint64_t block, uint64_t stream, uint64_t seed) {

@@ -10,6 +10,7 @@ Names are imported on first use, so that `import genpipe` needs neither torch no
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,14 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
+
+# Another build of the compiled core for this process, for tests: the CUDA kernels emulated, or under sanitizers.
+if _core := os.environ.get("GENPIPE_CORE_DIR"):
+    if not os.path.isfile(os.path.join(_core, "_build.json")):
+        raise ImportError(
+            f"GENPIPE_CORE_DIR={_core}: no compiled core there (setup.py build_ext --build-lib makes one)"
+        )
+    __path__.insert(0, os.path.abspath(_core))
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_RECORD = Path(__file__).with_name("_build.json")
+import genpipe
+
+_RECORD = Path(genpipe.__path__[0], "_build.json")  # beside the core
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def test_build_info_says_what_is_there():
     info = _build.build_info()
     assert info.extension == "loaded"
     assert info.cpu_variant in info.cpu_variants
-    assert info.cuda in ("ON", "OFF", "CHECK")
+    assert info.cuda in ("ON", "OFF", "CHECK", "EMULATE")
     text = str(info)
     assert f"in use: {info.cpu_variant}" in text
     assert info.torch_running in text
@@ -96,7 +96,7 @@ def test_an_old_torch_is_refused(setup_script, tmp_path):
 
 def test_cuda_that_cannot_be_met_stops_the_build(setup_script, tmp_path, monkeypatch):
     monkeypatch.setenv("GENPIPE_CUDA", "MAYBE")
-    with pytest.raises(SystemExit, match=r"GENPIPE_CUDA='MAYBE'; expected OFF, ON or CHECK"):
+    with pytest.raises(SystemExit, match=r"GENPIPE_CUDA='MAYBE'; expected OFF, ON, CHECK or EMULATE"):
         setup_script.cuda_mode(None)
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.4, V12.4.131'\n")
@@ -111,6 +111,29 @@ def test_cuda_that_cannot_be_met_stops_the_build(setup_script, tmp_path, monkeyp
     monkeypatch.setattr(setup_script, "find_nvcc", lambda: None)
     with pytest.raises(SystemExit, match="GENPIPE_CUDA=ON needs nvcc"):
         setup_script.cuda_mode("13.0")
+
+
+@pytest.mark.parametrize(
+    ("built", "device", "fits"),
+    [
+        ("80-real,90-real,90-virtual", 80, True),
+        ("80-real,90-real,90-virtual", 86, True),  # machine code of its generation
+        ("80-real,90-real,90-virtual", 90, True),
+        ("80-real,90-real,90-virtual", 100, True),  # from PTX
+        ("80-real,90-real,90-virtual", 75, False),
+        ("80-real,90-real", 100, False),
+        ("86-real", 80, False),
+        ("80-virtual", 75, False),
+        ("80", 120, True),
+        ("90a", 90, True),
+        ("90a", 100, False),
+        ("native", 75, True),
+    ],
+)
+def test_a_gpu_that_nothing_was_built_for_is_known(built, device, fits):
+    from genpipe import _C
+
+    assert _C.architectures_fit(built, device) is fits
 
 
 def test_packages_map_to_the_top_folders(setup_script):

@@ -1,5 +1,9 @@
 #include "glue.h"
 
+#include <atomic>
+
+#include "../architectures.h"
+
 namespace genpipe {
 
 using torch::stable::Device;
@@ -155,20 +159,36 @@ Tensor empty_rows(const Tensor& like) {
 
 int64_t row_grain(int64_t columns) { return 1 + 8192 / (columns + 1); }
 
-#if defined(GENPIPE_WITH_CUDA)
+#if defined(GENPIPE_WITH_CUDA) || defined(GENPIPE_CUDA_EMULATION)
 namespace cuda {
 const char* error_text(int code);
+int architecture(int device, int* out);
 }
 
+void check_cuda(const char* op, int code) {
+  check(code == 0, op, "CUDA error ", code, ": ", cuda::error_text(code));
+}
+#endif
+
+#if defined(GENPIPE_CUDA_EMULATION)
+void* current_stream(int32_t) { return nullptr; }
+#elif defined(GENPIPE_WITH_CUDA)
 void* current_stream(int32_t device_index) {
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_index, &stream));
   return stream;
 }
 
-void check_cuda(const char* op, int code) {
-  check(code == 0, op, "CUDA error ", code, ": ", cuda::error_text(code),
-                  "; genpipe.build_info() lists the architectures that were compiled");
+void check_architecture(const char* op, int32_t device_index) {
+  static std::atomic<uint64_t> fitting{0};  // a bit per device
+  uint64_t bit = uint64_t(1) << (device_index & 63);
+  if (fitting.load(std::memory_order_relaxed) & bit) return;
+  int architecture = 0;
+  check_cuda(op, cuda::architecture(device_index, &architecture));
+  check(architectures_fit(GENPIPE_CUDA_ARCHS, architecture), op, "cuda:", device_index, " is of architecture ",
+        architecture, ", but genpipe was built for ", GENPIPE_CUDA_ARCHS, "; rebuild with GENPIPE_CUDA_ARCHS=",
+        architecture, "-real");
+  fitting.fetch_or(bit, std::memory_order_relaxed);
 }
 #endif
 

@@ -77,14 +77,21 @@ Tensor empty_in_compute_precision(const Tensor& like);  // the same, in the prec
 Tensor empty_rows(const Tensor& like);        // (B,) in the precision that like computes in
 int64_t row_grain(int64_t columns);           // rows that are worth a thread
 
-#if defined(GENPIPE_WITH_CUDA)
+// Whether the CUDA kernels run on x: it is a CUDA tensor, or they are emulated. Asked where an op's launches differ.
+inline bool runs_on_cuda(const Tensor& x) { return x.is_cuda() || emulates_cuda(); }
+
+#if defined(GENPIPE_WITH_CUDA) || defined(GENPIPE_CUDA_EMULATION)
 void* current_stream(int32_t device_index);
 void check_cuda(const char* op, int code);
+void check_architecture(const char* op, int32_t device_index);  // the device can run what was built
 #endif
 
 // Runs op's kernel over `units` work units: on the CPU in parallel ranges of at least `grain`, on CUDA all of them.
-#if defined(GENPIPE_WITH_CUDA)
+#if defined(GENPIPE_CUDA_EMULATION)
+#define GENPIPE_LAUNCH_CUDA(op, args, device_index) check_cuda(#op, cuda::op(args, nullptr));
+#elif defined(GENPIPE_WITH_CUDA)
 #define GENPIPE_LAUNCH_CUDA(op, args, device_index)                      \
+  check_architecture(#op, device_index);                                 \
   torch::stable::accelerator::DeviceGuard guard(device_index);           \
   check_cuda(#op, cuda::op(args, current_stream(device_index)));
 #else
@@ -94,7 +101,7 @@ void check_cuda(const char* op, int code);
 
 #define GENPIPE_LAUNCH(op, args, on_cuda, device_index, units, grain)                                     \
   do {                                                                                                    \
-    if (on_cuda) {                                                                                        \
+    if (on_cuda || emulates_cuda()) {                                                                     \
       GENPIPE_LAUNCH_CUDA(op, args, device_index)                                                         \
     } else {                                                                                              \
       auto kernel = op##_cpu();                                                                           \

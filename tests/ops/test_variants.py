@@ -25,6 +25,8 @@ from tests.ops.cases import Draw, all_cases, forward_and_backward
 
 digests = {}
 for case in all_cases():
+    if _C.cpu_variant == "cuda-emulation" and not case.exact_on_cuda:
+        continue
     digest = hashlib.sha256()
     for dtype in case.dtypes:
         for rows, columns in case.sizes:
@@ -56,7 +58,7 @@ def test_all_variants_give_the_same_bits():
         pytest.skip(f"this processor runs only {', '.join(digests)}")
     (variant, expected), *others = digests.items()
     for other, found in others:
-        different = [case for case in expected if found[case] != expected[case]]
+        different = [case for case in found if found[case] != expected[case]]
         assert not different, f"{other} and {variant} differ in {different}"
 
 
