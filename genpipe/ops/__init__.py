@@ -1,4 +1,5 @@
-"""The compiled ops: counter-based random numbers, diffusion's forward process, and the pieces of an ELBO.
+"""The compiled ops: counter-based random numbers, diffusion's forward process, the pieces of an ELBO, and what
+evaluation counts and sums.
 
 Every op is a function of its arguments alone, runs on the CPU and on CUDA, compiles and exports; a float64 PyTorch
 reference of each stands in genpipe.ops.reference.
@@ -11,15 +12,20 @@ from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
 from genpipe.ops.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.masked_conv import masked_conv2d
+from genpipe.ops.moments import Moments, merge_moments, moments
+from genpipe.ops.neighbours import BallCounts, ball_counts, knn_distances
 from genpipe.ops.permutation import permutation
 from genpipe.ops.pixel_program import PixelMap, PixelProgram, PixelProgramBuilder
 from genpipe.ops.pixelcnn import pixelcnn_sample
 from genpipe.ops.random import bernoulli, gumbel, normal, rademacher, randint, uniform
 
 __all__ = [
+    "BallCounts",
+    "Moments",
     "PixelMap",
     "PixelProgram",
     "PixelProgramBuilder",
+    "ball_counts",
     "bernoulli",
     "bernoulli_nll",
     "diffusion_loss",
@@ -28,7 +34,10 @@ __all__ = [
     "gaussian_reparam",
     "gumbel",
     "key",
+    "knn_distances",
     "masked_conv2d",
+    "merge_moments",
+    "moments",
     "normal",
     "permutation",
     "pixelcnn_sample",

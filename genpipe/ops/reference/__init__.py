@@ -8,19 +8,27 @@ from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_t
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
 from genpipe.ops.reference.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.reference.masked_conv import conv_mask, masked_conv2d
+from genpipe.ops.reference.moments import centre_rows, column_mean, moments
+from genpipe.ops.reference.neighbours import ball_counts, distances, knn_distances
 from genpipe.ops.reference.permutation import permutation
 from genpipe.ops.reference.random import bernoulli, gumbel, normal, philox, rademacher, randint, uniform, words
 
 __all__ = [
+    "ball_counts",
     "bernoulli",
     "bernoulli_nll",
+    "centre_rows",
+    "column_mean",
     "conv_mask",
     "diffusion_loss",
     "discretized_logistic_mixture_nll",
+    "distances",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",
+    "knn_distances",
     "masked_conv2d",
+    "moments",
     "normal",
     "permutation",
     "philox",
