@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from genpipe import neighbours
 from genpipe.neighbours import distance_ratios, nearest
+from genpipe.ops import _pairs
 
 
 def normals(num, dims=5, seed=0):
@@ -11,8 +11,7 @@ def normals(num, dims=5, seed=0):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(neighbours, "QUERY_BLOCK", 7)
-    monkeypatch.setattr(neighbours, "POINT_BLOCK", 11)
+    monkeypatch.setattr(_pairs, "PRODUCTS", (7, 11))
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genpipe import ops
 from genpipe.evaluation import State
 
 
@@ -15,26 +16,16 @@ def moments(features: Tensor, block: Tensor, num_blocks: int) -> State:
     """
     dims = features.shape[1]
     num = torch.bincount(block, minlength=num_blocks)
-    mean = torch.zeros(num_blocks, dims, dtype=torch.float64).index_add_(0, block, features)
-    mean /= num.clamp(min=1)[:, None]
+    mean = torch.zeros(num_blocks, dims, dtype=torch.float64)
     m2 = torch.zeros(num_blocks, dims, dims, dtype=torch.float64)
     for index in block.unique().tolist():
-        centred = features[block == index] - mean[index]
-        m2[index] = centred.T @ centred
+        _, mean[index], m2[index] = ops.moments(features[block == index])
     return {"num": num, "mean": mean, "m2": m2}
 
 
 def merge(first: State, second: State) -> State:
-    """Moments of the union (Chan, Golub & LeVeque, 1983, eq. 2.1). Leading dimensions are batched."""
-    num = first["num"] + second["num"]
-    share = second["num"].to(torch.float64) / num.clamp(min=1)
-    delta = second["mean"] - first["mean"]
-    weighted = (first["num"] * share)[..., None] * delta
-    # One D×D array for the answer and none on the way: at D = 784 and 20 blocks each would be 100 MB.
-    m2 = first["m2"] + second["m2"]
-    dims = delta.shape[-1]
-    m2.view(-1, dims, dims).baddbmm_(weighted.reshape(-1, dims, 1), delta.reshape(-1, 1, dims))
-    return {"num": num, "mean": first["mean"] + delta * share[..., None], "m2": m2}
+    """Moments of the union. Leading dimensions are batched."""
+    return ops.merge_moments(ops.Moments(**first), ops.Moments(**second))._asdict()
 
 
 def select(state: State, index: int) -> State:
