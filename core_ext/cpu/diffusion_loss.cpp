@@ -11,7 +11,12 @@ namespace {
 // is given, or a tile.
 template <class T, class Part>
 GENPIPE_FN void for_each_noisy_part(const DiffusionLossArgs& a, int64_t begin, int64_t end, Part part) {
-  if (a.noise == nullptr) return for_each_part<compute_t<T>>(a.key, a.first_index, a.columns, begin, end, part);
+  if (a.noise == nullptr) {
+    return for_each_part<compute_t<T>>(a.key, a.first_index, a.columns, begin, end, part, [&](int64_t at) GENPIPE_FETCHES {
+      fetch_chunk(static_cast<const T*>(a.prediction) + at);
+      fetch_chunk(static_cast<const T*>(a.x0) + at);
+    });
+  }
   for (int64_t row = begin; row < end; ++row) {
     const T* noise = static_cast<const T*>(a.noise) + row * a.columns;
     int64_t column = 0;

@@ -36,10 +36,33 @@ GENPIPE_FN void normal_chunk(PhiloxKey key, uint64_t block, double* out) {
   }
 }
 
-// The normals of `blocks` (at most kTileBlocks) blocks. Writes whole chunks: `out` holds kTile elements.
+// The normals of `blocks` (at most kTileBlocks) blocks. Writes whole chunks: `out` holds kTile elements. Calls
+// meanwhile(i) before the chunk of the elements i, …, i + kChunk - 1: noise keeps the multipliers busy and the memory
+// idle, so this is when to fetch what comes after.
+template <class T, class Meanwhile>
+GENPIPE_FN void normal_tile(PhiloxKey key, uint64_t block, int64_t blocks, T* out, Meanwhile meanwhile) {
+  for (int64_t i = 0; i < blocks; i += kChunkBlocks) {
+    meanwhile(4 * i);
+    normal_chunk(key, block + i, out + 4 * i);
+  }
+}
+
 template <class T>
 GENPIPE_FN void normal_tile(PhiloxKey key, uint64_t block, int64_t blocks, T* out) {
-  for (int64_t i = 0; i < blocks; i += kChunkBlocks) normal_chunk(key, block + i, out + 4 * i);
+  normal_tile(key, block, blocks, out, [](int64_t) {});
+}
+
+// Of lambdas that fetch: GCC drops a call that does nothing else, unless it was inlined before it is judged.
+#define GENPIPE_FETCHES __attribute__((always_inline))
+
+// Asks for a chunk's elements, to read or to write them; may reach past the end.
+template <class T>
+GENPIPE_FN void fetch_chunk(const T* p) {
+  for (int j = 0; j < kChunk; j += 64 / int(sizeof(T))) __builtin_prefetch(p + j);
+}
+template <class T>
+GENPIPE_FN void fetch_chunk_to_write(T* p) {
+  for (int j = 0; j < kChunk; j += 64 / int(sizeof(T))) __builtin_prefetch(p + j, 1);
 }
 
 // Calls piece(row, column, count, offset) for the parts of rows that make up the blocks [begin, end) of an array
@@ -56,11 +79,17 @@ GENPIPE_FN void for_each_piece(int64_t begin, int64_t end, int64_t per_row, int6
   }
 }
 
+// The element where a block begins.
+GENPIPE_FN int64_t block_start(int64_t block, int64_t per_row, int64_t columns) {
+  return block / per_row * columns + 4 * (block % per_row);
+}
+
 // Calls part(row, column, count, noise) for the parts of the rows [begin, end), each part at most a tile and starting
-// at a multiple of kTile, with its normals. Short rows share a tile; long ones take tile after tile.
-template <class C, class Part>
+// at a multiple of kTile, with its normals. Short rows share a tile; long ones take tile after tile. Calls fetch(at)
+// before the noise of a chunk is made, which begins about at that element.
+template <class C, class Part, class Fetch>
 GENPIPE_FN void for_each_part(PhiloxKey key, int64_t first_index, int64_t columns, int64_t begin, int64_t end,
-                              Part part) {
+                              Part part, Fetch fetch) {
   int64_t per_row = blocks_per_row(columns);
   uint64_t first = uint64_t(first_index) * uint64_t(per_row);
   C tile[kTile];
@@ -68,7 +97,7 @@ GENPIPE_FN void for_each_part(PhiloxKey key, int64_t first_index, int64_t column
     int64_t group = kTileBlocks / (per_row > 0 ? per_row : 1);
     for (int64_t row = begin; row < end; row += group) {
       int64_t rows = min(group, end - row);
-      normal_tile(key, first + row * per_row, rows * per_row, tile);
+      normal_tile(key, first + row * per_row, rows * per_row, tile, [&](int64_t i) GENPIPE_FETCHES { fetch(row * columns + i); });
       for (int64_t r = 0; r < rows; ++r) part(row + r, int64_t(0), columns, tile + 4 * per_row * r);
     }
     return;
@@ -76,10 +105,17 @@ GENPIPE_FN void for_each_part(PhiloxKey key, int64_t first_index, int64_t column
   for (int64_t row = begin; row < end; ++row) {
     for (int64_t column = 0; column < columns; column += kTile) {
       int64_t count = min(kTile, columns - column);
-      normal_tile(key, first + row * per_row + column / 4, blocks_per_row(count), tile);
+      normal_tile(key, first + row * per_row + column / 4, blocks_per_row(count), tile,
+                  [&](int64_t i) GENPIPE_FETCHES { fetch(row * columns + column + i); });
       part(row, column, count, static_cast<const C*>(tile));
     }
   }
+}
+
+template <class C, class Part>
+GENPIPE_FN void for_each_part(PhiloxKey key, int64_t first_index, int64_t columns, int64_t begin, int64_t end,
+                              Part part) {
+  for_each_part<C>(key, first_index, columns, begin, end, part, [](int64_t) {});
 }
 
 }  // namespace genpipe

@@ -44,7 +44,12 @@ GENPIPE_FN void run(const QSampleArgs& a, int64_t begin, int64_t end) {
   C tile[kTile];
   for (int64_t b = begin; b < end; b += kTileBlocks) {
     int64_t stop = min(end, b + kTileBlocks);
-    normal_tile(a.key, first + b, stop - b, tile);
+    int64_t at = block_start(b, per_row, a.columns);
+    normal_tile(a.key, first + b, stop - b, tile, [&](int64_t i) GENPIPE_FETCHES {
+      fetch_chunk(static_cast<const T*>(a.x0) + at + i);
+      fetch_chunk_to_write(static_cast<T*>(a.out) + at + i);
+      if (a.target != nullptr) fetch_chunk_to_write(static_cast<T*>(a.target) + at + i);
+    });
     for_each_piece(b, stop, per_row, a.columns, [&](int64_t row, int64_t column, int64_t count, int64_t offset) {
       noise_piece<T>(a, row, row * a.columns + column, count, static_cast<const C*>(tile) + offset);
     });

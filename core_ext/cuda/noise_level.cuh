@@ -16,13 +16,12 @@ static __device__ __forceinline__ NoiseLevel<double> checked_level(const char* o
            (long long)level, (long long)(levels.num_levels - 1));
     __trap();
   }
-  NoiseLevel<double> found = noise_level(levels, level);
-  if (!is_a_level(found)) {
-    printf("genpipe.%s: schedule[%lld] gives alpha %g and sigma %g, which is no noise level\n", op, (long long)level,
-           found.alpha, found.sigma);
+  if (!is_a_level(levels, level)) {
+    printf("genpipe.%s: schedule[%lld] is neither an alpha_bar in [0, 1] nor a finite alpha and sigma\n", op,
+           (long long)level);
     __trap();
   }
-  return found;
+  return noise_level(levels, level);
 }
 
 }  // namespace cuda

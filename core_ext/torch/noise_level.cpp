@@ -9,7 +9,7 @@ void check_rows(const char* op, const NoiseLevels& levels, int64_t rows) {
     int64_t level = level_of(levels, row);
     check(level >= 0 && level < levels.num_levels, op, "t[", row, "] = ", level,
           " is outside of the schedule's levels, 0 to ", levels.num_levels - 1);
-    if (is_a_level(noise_level(levels, level))) continue;
+    if (is_a_level(levels, level)) continue;
     check(levels.is_pairs, op, "schedule[", level, "] = ", level_value(levels, level),
           " is not an alpha_bar, which lies in [0, 1]");
     fail(op, "schedule[", level, "] = (", level_value(levels, 2 * level), ", ", level_value(levels, 2 * level + 1),

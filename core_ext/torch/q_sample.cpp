@@ -7,7 +7,7 @@ GENPIPE_DECLARE_KERNEL(q_sample, QSampleArgs)
 namespace genpipe {
 namespace {
 
-constexpr int64_t kGrain = 1024;  // blocks
+constexpr int64_t kGrain = 1024, kGrainWithoutNoise = 8192;  // blocks
 
 // Fills out, and target where it is wanted.
 void noise_into(const char* op, const Tensor& x0, const std::optional<Tensor>& t, const Tensor& schedule,
@@ -32,7 +32,8 @@ void noise_into(const char* op, const Tensor& x0, const std::optional<Tensor>& t
   args.x0 = x0_c.const_data_ptr();
   args.out = out.mutable_data_ptr();
   args.target = target != nullptr ? target->mutable_data_ptr() : nullptr;
-  GENPIPE_LAUNCH(q_sample, args, x0.is_cuda(), x0.get_device_index(), args.rows * blocks_per_row(args.columns), kGrain);
+  GENPIPE_LAUNCH(q_sample, args, x0.is_cuda(), x0.get_device_index(), args.rows * blocks_per_row(args.columns),
+                 args.noise == nullptr ? kGrain : kGrainWithoutNoise);
 }
 
 Tensor q_sample(const Tensor& x0, std::optional<Tensor> t, const Tensor& schedule, std::optional<Tensor> noise,

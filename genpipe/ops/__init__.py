@@ -5,6 +5,7 @@ Every op is a function of its arguments alone, runs on the CPU and on CUDA, comp
 reference of each stands in genpipe.ops.reference.
 """
 
+from genpipe.ops import loss_weights, samplers, schedules
 from genpipe.ops.bernoulli import bernoulli_nll
 from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_target
 from genpipe.ops.diffusion_loss import diffusion_loss
@@ -18,6 +19,7 @@ from genpipe.ops.permutation import permutation
 from genpipe.ops.pixel_program import PixelMap, PixelProgram, PixelProgramBuilder
 from genpipe.ops.pixelcnn import pixelcnn_sample
 from genpipe.ops.random import bernoulli, gumbel, normal, rademacher, randint, uniform
+from genpipe.ops.sampler_step import dynamic_threshold, sampler_step
 
 __all__ = [
     "BallCounts",
@@ -30,11 +32,13 @@ __all__ = [
     "bernoulli_nll",
     "diffusion_loss",
     "discretized_logistic_mixture_nll",
+    "dynamic_threshold",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",
     "key",
     "knn_distances",
+    "loss_weights",
     "masked_conv2d",
     "merge_moments",
     "moments",
@@ -46,5 +50,8 @@ __all__ = [
     "q_sample_with_target",
     "rademacher",
     "randint",
+    "sampler_step",
+    "samplers",
+    "schedules",
     "uniform",
 ]

@@ -33,9 +33,11 @@ GENPIPE_FN NoiseLevel<double> noise_level(const NoiseLevels& levels, int64_t lev
   return {sqrt(alpha_bar), sqrt(1.0 - alpha_bar)};
 }
 
-// Whether x_t exists there. Infinity minus itself, and NaN, are not 0.
-GENPIPE_FN bool is_a_level(NoiseLevel<double> level) {
-  return level.alpha - level.alpha == 0.0 && level.sigma - level.sigma == 0.0 && level.sigma >= 0.0;
+// Whether x_t exists there. Comparisons with NaN fail.
+GENPIPE_FN bool is_a_level(const NoiseLevels& levels, int64_t level) {
+  if (!levels.is_pairs) return level_value(levels, level) >= 0.0 && level_value(levels, level) <= 1.0;
+  double alpha = level_value(levels, 2 * level), sigma = level_value(levels, 2 * level + 1);
+  return abs(alpha) <= 0x1.fffffffffffffp1023 && sigma >= 0.0 && sigma <= 0x1.fffffffffffffp1023;
 }
 
 template <class T>

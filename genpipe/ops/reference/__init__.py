@@ -12,6 +12,7 @@ from genpipe.ops.reference.moments import centre_rows, column_mean, moments
 from genpipe.ops.reference.neighbours import ball_counts, distances, knn_distances
 from genpipe.ops.reference.permutation import permutation
 from genpipe.ops.reference.random import bernoulli, gumbel, normal, philox, rademacher, randint, uniform, words
+from genpipe.ops.reference.sampler_step import denoise, dynamic_threshold, sampler_step
 
 __all__ = [
     "ball_counts",
@@ -20,9 +21,11 @@ __all__ = [
     "centre_rows",
     "column_mean",
     "conv_mask",
+    "denoise",
     "diffusion_loss",
     "discretized_logistic_mixture_nll",
     "distances",
+    "dynamic_threshold",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",
@@ -36,6 +39,7 @@ __all__ = [
     "q_sample_target",
     "rademacher",
     "randint",
+    "sampler_step",
     "uniform",
     "words",
 ]
