@@ -10,29 +10,23 @@ namespace {
 
 constexpr int kTile = 64;
 
-// A tile of one channel.
-template <class C>
-struct Bins {
-  C value[kTile], lower[kTile], upper[kTile];
-};
-
+// The bins of a tile of one channel: middles, lower edges, upper edges, kTile apart.
 template <class T>
 GENPIPE_FN void load_bins(const LogisticMixtureNllArgs& a, LevelGrid<compute_t<T>> grid, int64_t at, int64_t count,
-                          Bins<compute_t<T>>& x) {
+                          compute_t<T>* x) {
   typedef compute_t<T> C;
-  C* level = x.value;
   if (a.x_levels == Levels::values) {
-    for (int64_t j = 0; j < count; ++j) level[j] = nearest_level(grid, load(static_cast<const T*>(a.x) + at + j));
+    for (int64_t j = 0; j < count; ++j) x[j] = nearest_level(grid, load(static_cast<const T*>(a.x) + at + j));
   } else if (a.x_levels == Levels::u8) {
-    for (int64_t j = 0; j < count; ++j) level[j] = C(static_cast<const uint8_t*>(a.x)[at + j]);
+    for (int64_t j = 0; j < count; ++j) x[j] = C(static_cast<const uint8_t*>(a.x)[at + j]);
   } else {
-    for (int64_t j = 0; j < count; ++j) level[j] = C(static_cast<const int64_t*>(a.x)[at + j]);
+    for (int64_t j = 0; j < count; ++j) x[j] = C(static_cast<const int64_t*>(a.x)[at + j]);
   }
   for (int64_t j = 0; j < count; ++j) {
-    LevelBin<C> bin = level_bin(grid, level[j]);
-    x.value[j] = bin.value;
-    x.lower[j] = bin.lower;
-    x.upper[j] = bin.upper;
+    LevelBin<C> bin = level_bin(grid, x[j]);
+    x[j] = bin.value;
+    x[kTile + j] = bin.lower;
+    x[2 * kTile + j] = bin.upper;
   }
 }
 
@@ -46,8 +40,8 @@ GENPIPE_FN void pixels_nll(const LogisticMixtureNllArgs& a, LevelGrid<compute_t<
   int64_t map_stride = a.components * a.pixels, map_tile = a.components * tile;
   int64_t first = row * kMaps * map_stride + pixel;
 
-  Bins<C> x[kChannels];
-  for (int c = 0; c < kChannels; ++c) load_bins<T>(a, grid, (row * kChannels + c) * a.pixels + pixel, count, x[c]);
+  C x[kChannels * 3 * kTile];
+  for (int c = 0; c < kChannels; ++c) load_bins<T>(a, grid, (row * kChannels + c) * a.pixels + pixel, count, x + 3 * kTile * c);
 
   C logit_top[kTile], mass_top[kTile], logit_sum[kTile], mass_sum[kTile];
   for (int64_t k = 0; k < a.components; ++k) {
@@ -65,7 +59,10 @@ GENPIPE_FN void pixels_nll(const LogisticMixtureNllArgs& a, LevelGrid<compute_t<
       LevelBin<C> bins[kChannels];
       C maps[kMaps], slopes[kMaps];
 #pragma GCC unroll 3
-      for (int c = 0; c < kChannels; ++c) bins[c] = {x[c].value[j], x[c].lower[j], x[c].upper[j]};
+      for (int c = 0; c < kChannels; ++c) {
+        const C* bin = x + 3 * c * kTile + j;
+        bins[c] = {bin[0], bin[kTile], bin[2 * kTile]};
+      }
 #pragma GCC unroll 10
       for (int m = 0; m < kMaps; ++m) maps[m] = load(in + m * map_stride + j);
       maps[0] = maps[0] - logit_top[j];

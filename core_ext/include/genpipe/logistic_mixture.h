@@ -93,11 +93,11 @@ GENPIPE_FN LogisticBin<T> logistic_bin(LevelGrid<T> grid, LevelBin<T> x, T mean,
   T inverse = exp_decay(log_scale);
   T upper = (x.upper - mean) * inverse, lower = (x.lower - mean) * inverse;
   T decay_upper = exp_decay(abs(upper)), decay_lower = exp_decay(abs(lower));
-  T width = larger(T(2) * grid.half_bin * inverse, T(1e-12)), decay_width;  // not 0: mass / width keeps its limit
+  T width = fma(T(2) * grid.half_bin, inverse, T(1e-18)), decay_width;  // not 0: mass / width keeps its limit
   T mass = select(inner, one_minus_exp_decay(width, &decay_width), T(1));
   // Of logistics far wider than the data the density is left, so that nothing underflows.
-  bool wide = inner & (width < T(1e-6));
-  T unit = select(wide, width, T(1));
+  bool wide = width < T(1e-6);
+  T unit = select(inner, select(wide, width, T(1)), T(1));
 
   // sigmoid(-upper) and sigmoid(lower) over their numerators, mass / unit and its inverse, from one division.
   T below = T(1) + select(lowest, T(0), decay_lower), above = T(1) + select(highest, T(0), decay_upper);
@@ -105,7 +105,7 @@ GENPIPE_FN LogisticBin<T> logistic_bin(LevelGrid<T> grid, LevelBin<T> x, T mean,
   T quotient = T(1) / (product * bin);
 
   LogisticBin<T> result;
-  T linear = select(wide, grid.log_width - log_scale, T(0));
+  T linear = select(inner, select(wide, grid.log_width - log_scale, T(0)), T(0));
   linear = linear - select(lowest, T(0), larger(lower, T(0)));
   result.log_linear = linear + select(highest, T(0), smaller(upper, T(0)));
   result.ratio = quotient * mass * mass;
@@ -118,22 +118,39 @@ GENPIPE_FN LogisticBin<T> logistic_bin(LevelGrid<T> grid, LevelBin<T> x, T mean,
   return result;
 }
 
+// The mean of kChannel, shifted by the channels before it, from kEarlier on; slopes get the tanhs' derivatives. (Recursion
+// where a loop would do: compilers vectorise over pixels only what they have unrolled before.)
+template <int kChannels, int kChannel, int kEarlier, class T>
+GENPIPE_FN T shifted_mean(const LevelBin<T>* x, const T* maps, T* slopes, T mean) {
+  if constexpr (kEarlier < kChannel) {
+    int at = LogisticMaps<kChannels>::coefficient(kChannel, kEarlier);
+    mean = fma(tanh_with_slope(maps[at], &slopes[at]), x[kEarlier].value, mean);
+    mean = shifted_mean<kChannels, kChannel, kEarlier + 1>(x, maps, slopes, mean);
+  }
+  return mean;
+}
+
+template <int kChannels, int kChannel, int kEarlier, class T>
+GENPIPE_FN void coefficient_slopes(const LevelBin<T>* x, T by_mean, T* slopes) {
+  if constexpr (kEarlier < kChannel) {
+    slopes[LogisticMaps<kChannels>::coefficient(kChannel, kEarlier)] *= by_mean * x[kEarlier].value;
+    coefficient_slopes<kChannels, kChannel, kEarlier + 1>(x, by_mean, slopes);
+  }
+}
+
 // Adds channel kChannel and those after it to a component's log mass, linear + log(ratio).
-template <int kChannel, int kChannels, class T>
+template <int kChannels, int kChannel, class T>
 GENPIPE_FN void add_channels(LevelGrid<T> grid, const LevelBin<T>* x, const T* maps, T* slopes, T* linear, T* ratio) {
   typedef LogisticMaps<kChannels> Maps;
-  T mean = maps[Maps::mean(kChannel)], by_tanh[kChannels];
-  for (int e = 0; e < kChannel; ++e) {
-    mean = fma(tanh_with_slope(maps[Maps::coefficient(kChannel, e)], &by_tanh[e]), x[e].value, mean);
-  }
+  T mean = shifted_mean<kChannels, kChannel, 0>(x, maps, slopes, maps[Maps::mean(kChannel)]);
   LogisticBin<T> bin = logistic_bin(grid, x[kChannel], mean, maps[Maps::log_scale(kChannel)]);
   *linear = *linear + bin.log_linear;
   *ratio = *ratio * bin.ratio;
   slopes[Maps::mean(kChannel)] = bin.by_mean;
   slopes[Maps::log_scale(kChannel)] = bin.by_log_scale;
-  for (int e = 0; e < kChannel; ++e) slopes[Maps::coefficient(kChannel, e)] = bin.by_mean * x[e].value * by_tanh[e];
+  coefficient_slopes<kChannels, kChannel, 0>(x, bin.by_mean, slopes);
   if constexpr (kChannel + 1 < kChannels) {
-    add_channels<kChannel + 1, kChannels>(grid, x, maps, slopes, linear, ratio);
+    add_channels<kChannels, kChannel + 1>(grid, x, maps, slopes, linear, ratio);
   }
 }
 
@@ -148,7 +165,7 @@ GENPIPE_FN T relative_weight(T x) {
 template <int kChannels, class T>
 GENPIPE_FN T component_log_mass(LevelGrid<T> grid, const LevelBin<T>* x, const T* maps, T* slopes) {
   T linear = maps[0], ratio = T(1);
-  add_channels<0, kChannels>(grid, x, maps, slopes, &linear, &ratio);
+  add_channels<kChannels, 0>(grid, x, maps, slopes, &linear, &ratio);
   return linear + log_positive(ratio);
 }
 
