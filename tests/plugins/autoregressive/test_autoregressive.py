@@ -1,0 +1,197 @@
+"""The PixelCNNs: what each pixel may see, exact probabilities, and samples that are those of the naive loop."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from genpipe import ops
+from genpipe.data import Split, split_by_hash
+from genpipe.dataspec import DataSpec
+from genpipe.errors import UsageError
+from genpipe.noise import Noise
+from genpipe.ops.reference import pixelcnn as reference
+from genpipe.plugins.autoregressive.config import AutoregressiveConfig
+from genpipe.plugins.autoregressive.likelihood import logistic_mixture_nll
+from genpipe.plugins.autoregressive.model import Autoregressive, build
+from genpipe.registry import registry
+from genpipe.steps import ProgressFile
+from genpipe.training.config import TrainConfig
+from genpipe.training.loop import build_model, train
+
+NETWORKS = ["gated_pixelcnn", "pixelcnn_pp"]
+BOTH = pytest.mark.parametrize("network", NETWORKS)
+
+
+def made(network: str, shape: tuple[int, int, int], levels: int, gain: float = 1.7, **options: Any) -> Autoregressive:
+    """A model with weights large enough that pixels depend on each other."""
+    torch.manual_seed(0)
+    small = {"channels": 10, "num_layers": 3, "first_kernel_size": 5, "num_mixtures": 3}
+    spec = DataSpec(name="images", event="image", shape=shape, levels=levels)
+    model = build(AutoregressiveConfig(network=network, **{**small, **options}), spec).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(gain)
+    return model
+
+
+@BOTH
+@pytest.mark.parametrize(("shape", "halvings"), [((1, 6, 7), 2), ((3, 5, 4), 1), ((2, 3, 3), 0)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_samples_are_those_of_a_full_pass_per_pixel(network, shape, halvings, dtype):
+    # In float32 too: with these seeds no uniform falls within rounding of a decision's edge.
+    net = made(network, shape, 9, num_halvings=halvings).to(dtype).network
+    key = ops.key(0, "pixels")
+    with torch.no_grad():
+        naive = reference.pixelcnn_sample_naive(net, shape, 9, net.num_mixtures, key, 6, 3, dtype)
+    assert torch.equal(ops.pixelcnn_sample(net.program(), key, 6, first_index=3), naive)
+    assert len(naive.unique()) > 4
+
+
+def dependencies(model: Autoregressive) -> Tensor:
+    """(outputs a pixel, pixels, channels, pixels): whether an output at one pixel feels a channel of another."""
+    net = model.double().network
+    shape = model.spec.shape
+
+    def outputs(x: Tensor) -> Tensor:
+        return net(x[None])[0].flatten(1)
+
+    jacobian = torch.autograd.functional.jacobian(outputs, torch.randn(shape, dtype=torch.float64))
+    return jacobian.flatten(-2) != 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gated_pixelcnn_sees_all_that_comes_before_and_nothing_else(channels):
+    feels = dependencies(made("gated_pixelcnn", (channels, 5, 6), 2, gain=1.0, num_layers=7, channels=36))
+    pixels = torch.arange(30)
+    earlier = pixels[None] < pixels[:, None]
+    by_channel = feels.unflatten(0, (channels, 2)).any(1)
+    for c, source in itertools.product(range(channels), repeat=2):
+        same_pixel = torch.eye(30, dtype=torch.bool) & (source < c)
+        assert torch.equal(by_channel[c, :, source], earlier | same_pixel), (c, source)
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pixelcnn_pp_sees_all_that_comes_before_and_nothing_else(channels, halvings):
+    options = {"num_halvings": halvings, "num_resnets": 2 if halvings else 4}
+    feels = dependencies(made("pixelcnn_pp", (channels, 5, 6), 4, gain=1.0, **options)).any(0)
+    pixels = torch.arange(30)
+    earlier = pixels[None] < pixels[:, None]
+    for source in range(channels):
+        assert torch.equal(feels[:, source], earlier), source
+
+
+def all_images(shape: tuple[int, int, int], levels: int) -> Tensor:
+    size = shape[0] * shape[1] * shape[2]
+    return torch.tensor(list(itertools.product(range(levels), repeat=size))).view(-1, *shape)
+
+
+@BOTH
+@pytest.mark.parametrize(("shape", "levels"), [((1, 2, 2), 3), ((3, 1, 2), 2)])
+def test_probabilities_add_up_to_one(network, shape, levels):
+    model = made(network, shape, levels)
+    assert float(model.log_prob(all_images(shape, levels)).nats.double().exp().sum()) == pytest.approx(1, abs=1e-5)
+
+
+@BOTH
+def test_samples_come_as_often_as_log_prob_says(network):
+    """All sixteen 2×2 binary images, chi-square with 15 degrees of freedom."""
+    model, num = made(network, (1, 2, 2), 2), 20_000
+    expected = num * model.log_prob(all_images((1, 2, 2), 2)).nats.double().exp()
+    numbers = model.sample(num, seed=1).long().flatten(1) @ torch.tensor([8, 4, 2, 1])
+    assert float(((numbers.bincount(minlength=16) - expected).square() / expected).sum()) < 37.7  # 0.1 %
+
+
+@BOTH
+def test_nothing_is_dequantised(network):
+    model = made(network, (1, 4, 3), 5)
+    x = torch.randint(5, (6, 1, 4, 3))
+    assert torch.equal(model.log_prob(x, seed=1).nats, model.log_prob(x, seed=2).nats)
+    z = model.units.to_network(x, Noise(0, "train"))
+    assert torch.equal(z, model.units.to_network(x, None))
+    assert torch.equal(model.log_prob(x).nats, -model.nll(z).detach())
+
+
+def test_real_values_are_refused():
+    spec = DataSpec(name="photographs", event="image", shape=(1, 4, 4), low=0.0, high=1.0)
+    with pytest.raises(UsageError, match="models whole numbers, not the real values of 'photographs'"):
+        build(AutoregressiveConfig(), spec)
+
+
+@pytest.mark.parametrize("option", ["kernel_size", "first_kernel_size"])
+def test_even_kernels_are_refused(option):
+    with pytest.raises(ValidationError, match=f"{option} is 4, expected an odd number"):
+        AutoregressiveConfig(**{option: 4})
+
+
+@pytest.mark.parametrize("num_levels", [2, 17, 256])
+def test_a_mixtures_levels_add_up_to_one_and_are_the_intervals_of_its_logistics(num_levels):
+    torch.manual_seed(0)
+    k, levels = 3, torch.arange(num_levels)
+    parameters = torch.randn(1, 3 * k, 1, 1, dtype=torch.float64).expand(num_levels, -1, -1, -1)
+    nll = logistic_mixture_nll(parameters, levels.view(-1, 1, 1, 1), num_levels, k)
+    assert float((-nll).exp().sum()) == pytest.approx(1, abs=1e-9)
+    logits, means, log_scales = parameters[0, :, 0, 0].chunk(3)
+    edges = (levels[1:, None] - 0.5) * 2 / (num_levels - 1) - 1
+    below = torch.cat([torch.zeros(1, k), ((edges - means) / log_scales.exp()).sigmoid(), torch.ones(1, k)])
+    torch.testing.assert_close((-nll).exp(), below.diff(dim=0) @ logits.softmax(0))
+
+
+def test_a_level_far_from_its_mixture_keeps_a_finite_slope():
+    parameters = torch.tensor([0.0, 50.0, -7.0])[None, :, None, None].requires_grad_()
+    nll = logistic_mixture_nll(parameters, torch.zeros(1, 1, 1, 1, dtype=torch.long), 256, 1)
+    nll.sum().backward()
+    assert parameters.grad is not None
+    assert nll.isfinite().all()
+    assert parameters.grad.isfinite().all()
+
+
+class OpNames(TorchDispatchMode):
+    """The ops of genpipe's that ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "genpipe":
+            self.found.add(func._schema.name.split("::")[1])
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_hot_paths_run_on_the_compiled_ops():
+    model = made("gated_pixelcnn", (1, 4, 4), 5)
+    z = model.units.to_network(torch.randint(5, (2, 1, 4, 4)), None)
+    with OpNames() as trained:
+        model.loss(z, None, Noise(0, "train"))["loss"].backward()
+    assert {"masked_conv2d", "masked_conv2d_weight_backward"} <= trained.found
+    for network in NETWORKS:
+        with OpNames() as drawn:
+            made(network, (1, 4, 4), 5).sample(2)
+        assert "pixelcnn_sample" in drawn.found
+
+
+def test_channels_are_a_multiple_of_the_images():
+    model = made("gated_pixelcnn", (3, 4, 4), 5, channels=10)
+    assert model.network.hidden.weight.shape[:2] == (12, 12)
+
+
+@pytest.mark.slow
+def test_digits_are_far_more_probable_than_under_a_mixture(tmp_path: Path):
+    record = registry().get("dataset", "digits")
+    raw = record.builder(record.config_class(), 0)
+    indices = split_by_hash(len(raw.x), {"test": 0.2}, 0)
+    split = Split(raw.spec, "train", raw.x[indices["train"]], None)
+    model = build_model(registry().get("family", "autoregressive"), AutoregressiveConfig(), raw.spec, seed=0)
+    config = TrainConfig(steps=600, batch_size=64)
+    train(model, split, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
+    bits = model.units.bits_per_dim(model.log_prob(torch.from_numpy(raw.x[indices["test"]])).nats)
+    assert float(bits.mean()) < 1.95
