@@ -22,7 +22,7 @@ class AutoregressiveConfig(Config):
     first_kernel_size: int = Field(7, ge=3, description="width of the first layer's, odd (gated PixelCNN)")
     num_resnets: int = Field(2, ge=1, description="gated residual blocks of each stream at a resolution (PixelCNN++)")
     num_halvings: int = Field(1, ge=0, le=6, description="times the resolution is halved (PixelCNN++)")
-    num_mixtures: int = Field(5, ge=1, description="logistics of a pixel's mixture (PixelCNN++)")
+    num_mixtures: int = Field(5, ge=1, le=512, description="logistics of a pixel's mixture (PixelCNN++)")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

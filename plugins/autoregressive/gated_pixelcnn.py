@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder
 from genpipe.ops.masked_conv import MaskType
 from genpipe.plugins.autoregressive.activations import gated_activation
-from genpipe.plugins.autoregressive.layers import MaskedConv2d, ShiftedConv2d
+from genpipe.plugins.autoregressive.layers import MaskedConv2d
 
 FIRST_MASKS: tuple[MaskType, MaskType] = ("vertical_A", "A")
 MASKS: tuple[MaskType, MaskType] = ("vertical_B", "B")
@@ -29,7 +29,7 @@ class GatedLayer(nn.Module):
         # The first layer sees the rows above a place's own; from then on its own row holds what they gave.
         vertical, horizontal = FIRST_MASKS if is_first else MASKS
         self.vertical = MaskedConv2d(vertical, num_in, 2 * channels, (kernel_size, kernel_size))
-        self.across = ShiftedConv2d(2 * channels, 2 * channels, bias=False, by_rows=True)
+        self.across = MaskedConv2d("vertical_B", 2 * channels, 2 * channels)
         self.horizontal = MaskedConv2d(horizontal, num_in, 2 * channels, (1, kernel_size), groups)
         self.output = MaskedConv2d("B", channels, channels, groups=groups)
         self.groups, self.is_first = groups, is_first

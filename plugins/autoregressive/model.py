@@ -6,12 +6,13 @@ from torch import Tensor
 
 from genpipe import ops
 from genpipe.dataspec import DataSpec
+from genpipe.errors import UsageError
 from genpipe.model import Model, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.autoregressive import AUTOREGRESSIVE
 from genpipe.plugins.autoregressive.config import AutoregressiveConfig
 from genpipe.plugins.autoregressive.gated_pixelcnn import GatedPixelCNN
-from genpipe.plugins.autoregressive.likelihood import categorical_nll, logistic_mixture_nll
+from genpipe.plugins.autoregressive.likelihood import categorical_nll
 from genpipe.plugins.autoregressive.pixelcnn_pp import PixelCNNPP
 
 
@@ -39,6 +40,10 @@ class Autoregressive(Model):
                 first_kernel_size=config.first_kernel_size,
                 dropout=config.dropout,
             )
+        elif spec.shape[0] not in (1, 3):
+            raise UsageError(
+                f"PixelCNN++ models images of 1 or 3 channels, and those of '{spec.name}' have {spec.shape[0]}"
+            )
         else:
             self.network = PixelCNNPP(
                 image,
@@ -55,7 +60,7 @@ class Autoregressive(Model):
         levels = self.units.from_network(z).long()
         out = self.network(levels.to(z.dtype) * (2 / (self.levels - 1)) - 1)
         if self.network.num_mixtures:
-            return logistic_mixture_nll(out, levels, self.levels, self.network.num_mixtures)
+            return ops.discretized_logistic_mixture_nll(out, levels, levels=self.levels)
         return categorical_nll(out, levels, self.levels)
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:

@@ -56,7 +56,8 @@ class PixelCNNPP(nn.Module):
     """Parameters of each pixel's mixture of discretized logistics, given the pixels before it.
 
     x: levels spread over [-1, 1], (B, C, H, W) → (B, P, H, W), where P holds for K mixtures the logits (K), means
-    (C, K), log-scales (C, K), and the coefficients (C (C − 1) / 2, K) of earlier channels before their tanh.
+    (C, K), log-scales (C, K), and the coefficients (C (C − 1) / 2, K) of earlier channels before their tanh, as
+    ops.discretized_logistic_mixture_nll takes them. K is at most 512.
     """
 
     def __init__(
