@@ -180,7 +180,7 @@ Tensor pixelcnn_sample(const Tensor& weights, const Tensor& maps, const Tensor& 
   if (num == 0) return out;
   a.num = num;
   a.first_index = first_index;
-  share_out(a, on_cuda);
+  share_out(a, runs_on_cuda(weights));
   Tensor scratch = torch::stable::empty({a.workers, a.tile, a.activations}, weights.scalar_type(), std::nullopt,
                                         weights.device());
   if (on_cuda) {

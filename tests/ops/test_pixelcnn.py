@@ -68,7 +68,7 @@ def test_small_images_come_as_often_as_their_probability():
     log_probs = network(reference.level_value(images, 2, torch.float64)).log_softmax(1)
     probabilities = log_probs.gather(1, images).flatten(1).sum(1).exp()
     torch.testing.assert_close(probabilities.sum(), torch.ones((), dtype=torch.float64))
-    num = 40_000
+    num = 16_000
     drawn = ops.pixelcnn_sample(program, KEY, num).flatten(1) @ torch.tensor([8, 4, 2, 1])
     expected = num * probabilities
     assert float(((drawn.bincount(minlength=16) - expected).square() / expected).sum()) < 37.7  # 0.1 %
@@ -84,8 +84,8 @@ def test_logistics_come_as_often_as_their_levels_probability():
     shares, means, scales = parameters[:k].softmax(0), parameters[k : 2 * k], parameters[2 * k :].exp()
     below = F.pad(((edges[:, None] - means) / scales).sigmoid(), (0, 0, 1, 0))
     below = torch.cat([below, torch.ones(1, k, dtype=torch.float64)])
-    expected = 40_000 * (below.diff(dim=0) @ shares)
-    drawn = ops.pixelcnn_sample(builder.build(), KEY, 40_000).flatten().bincount(minlength=levels)
+    expected = 16_000 * (below.diff(dim=0) @ shares)
+    drawn = ops.pixelcnn_sample(builder.build(), KEY, 16_000).flatten().bincount(minlength=levels)
     assert float(((drawn - expected).square() / expected).sum()) < 24.4  # 7 degrees of freedom, 0.1 %
 
 
