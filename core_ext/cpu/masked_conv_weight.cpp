@@ -1,7 +1,7 @@
 // The work unit is a task: a run of pairs of a part of the strips and a slab of output channels. masked_conv_weight_sum
 // then adds the parts; its unit is an input channel, and one more for the bias.
 #include "masked_conv_plan.h"
-#include "vector.h"
+#include "pixel_copies.h"
 
 namespace genpipe {
 namespace {
@@ -70,37 +70,6 @@ GENPIPE_FN void products(const C* base, const int64_t* offsets, int64_t count, i
   }
 }
 
-// Rows of every channel with zeros between them, as conv_weight_plan lays them out.
-template <class T>
-GENPIPE_FN void copy_padded(const T* image, const ConvShape& shape, const ConvWeightPlan& plan, int64_t first,
-                            int64_t rows, compute_t<T>* to) {
-  for (int64_t channel = 0; channel < shape.in_channels; ++channel, image += shape.height * shape.width) {
-    compute_t<T>* row_to = to + channel * plan.pitch;
-    for (int64_t i = 0; i < plan.margin; ++i) row_to[i] = 0;
-    row_to += plan.margin;
-    for (int64_t row = first; row < first + rows; ++row, row_to += plan.width) {
-      const T* from = image + row * shape.width;
-      if (row < 0) {
-        for (int64_t i = 0; i < shape.width; ++i) row_to[i] = 0;
-      } else {
-        for (int64_t i = 0; i < shape.width; ++i) row_to[i] = load(from + i);
-      }
-      for (int64_t i = shape.width; i < plan.width; ++i) row_to[i] = 0;
-    }
-  }
-}
-
-// (pixels, kSlab) from `channels` rows that are `pitch` apart; zeros beyond them.
-template <class T>
-GENPIPE_FN void transpose_slab(const T* from, int64_t pitch, int64_t channels, int64_t pixels, compute_t<T>* to) {
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      to[pixel * kSlab + channel] = load(from + channel * pitch + pixel);
-    }
-    for (int64_t channel = channels; channel < kSlab; ++channel) to[pixel * kSlab + channel] = 0;
-  }
-}
-
 // Adds a stretch of pixels to a slab's partial sums.
 template <class C>
 GENPIPE_FN void add_stretch(const C* base, const int64_t* offsets, int64_t count, int64_t width, const C* grad,
@@ -137,18 +106,19 @@ GENPIPE_FN void sum_part(const MaskedConvWeightArgs& a, const ConvWeightPlan& pl
   // Whole rows where several fit, else pieces of one.
   int64_t step_rows = larger_of(1, kStretchPixels / shape.width), step_columns = min(shape.width, kStretchPixels);
   for (int64_t i = 0; i < kSlab * plan.sums; ++i) partial[i] = 0;
+  for (int64_t i = 0; i < kStretchPixels * kSlab; ++i) grad[i] = 0;  // where the slab has fewer channels
   for (int64_t unit = part * plan.units / a.parts; unit < (part + 1) * plan.units / a.parts; ++unit) {
     int64_t image = unit / plan.strips, first = unit % plan.strips * a.strip_rows;
     int64_t rows = min(a.strip_rows, shape.height - first);
-    copy_padded(static_cast<const T*>(a.x) + image * shape.in_channels * area, shape, plan, first - reach,
-                rows + reach, copy);
+    copy_padded(static_cast<const T*>(a.x) + image * shape.in_channels * area, shape.in_channels, shape.height,
+                shape.width, first - reach, rows + reach, plan.copied, copy);
     const T* from = static_cast<const T*>(a.grad) + (image * shape.out_channels + slab * kSlab) * area;
     for (int64_t row = 0; row < rows; row += step_rows) {
       for (int64_t column = 0; column < shape.width; column += step_columns) {
         int64_t num_rows = min(step_rows, rows - row), num_columns = min(step_columns, shape.width - column);
-        transpose_slab(from + (first + row) * shape.width + column, area, channels, num_rows * num_columns, grad);
-        const compute_t<T>* base = copy + plan.margin + (reach + row) * plan.width + column;
-        add_stretch(base, offsets, plan.sums - 1, plan.width, grad, num_rows, num_columns, channels, partial);
+        transpose(from + (first + row) * shape.width + column, area, channels, num_rows * num_columns, grad, kSlab);
+        const compute_t<T>* base = copy + plan.copied.margin + (reach + row) * plan.copied.width + column;
+        add_stretch(base, offsets, plan.sums - 1, plan.copied.width, grad, num_rows, num_columns, channels, partial);
       }
     }
   }
@@ -161,13 +131,13 @@ GENPIPE_FN void partial_sums(const MaskedConvWeightArgs& a, int64_t begin, int64
   ConvWeightPlan plan = conv_weight_plan(a);
   for (int64_t task = begin; task < end; ++task) {
     C* copy = static_cast<C*>(a.scratch) + task * conv_weight_scratch_numbers(a);
-    C* grad = copy + shape.in_channels * plan.pitch;
+    C* grad = copy + shape.in_channels * plan.copied.pitch;
     int64_t* offsets = reinterpret_cast<int64_t*>(grad + kStretchPixels * kSlab);
     int64_t inputs = 0;
     for (int64_t channel = 0; channel < shape.in_channels; ++channel) {
       for (int64_t tap = 0; tap < a.mask.taps; ++tap) {
         if (!tap_is_within(shape, tap)) continue;
-        offsets[inputs++] = channel * plan.pitch + tap_row(shape, tap) * plan.width + tap_column(shape, tap);
+        offsets[inputs++] = channel * plan.copied.pitch + tap_row(shape, tap) * plan.copied.width + tap_column(shape, tap);
       }
     }
     int64_t pairs = a.parts * plan.slabs;

@@ -10,39 +10,58 @@
 
 namespace genpipe {
 
+// load_first: the first `count` numbers, and zeros. store_lanes: the lanes whose bits are set, side by side.
 template <class T>
 struct Vector;
+
+template <class Vec, class T>
+GENPIPE_FN void store_lanes_one_by_one(T* p, typename Vec::V x, uint32_t lanes) {
+  if (lanes == (1u << Vec::kWidth) - 1) return Vec::store(p, x);
+  T numbers[Vec::kWidth];
+  Vec::store(numbers, x);
+  for (int lane = 0; lane < Vec::kWidth; ++lane) {
+    if ((lanes >> lane) & 1u) *p++ = numbers[lane];
+  }
+}
 
 #if defined(__AVX512F__)
 
 template <>
 struct Vector<float> {
   typedef __m512 V;
-  typedef __mmask16 Mask;
   static constexpr int kWidth = 16;
   GENPIPE_FN V zero() { return _mm512_setzero_ps(); }
   GENPIPE_FN V fill(float x) { return _mm512_set1_ps(x); }
   GENPIPE_FN V load(const float* p) { return _mm512_loadu_ps(p); }
-  GENPIPE_FN V load(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+  GENPIPE_FN V load_first(const float* p, int64_t count) {
+    return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+  }
   GENPIPE_FN void store(float* p, V x) { _mm512_storeu_ps(p, x); }
+  GENPIPE_FN void store_lanes(float* p, V x, uint32_t lanes) {
+    __mmask16 low = __mmask16((1u << __builtin_popcount(lanes)) - 1);
+    _mm512_mask_storeu_ps(p, low, _mm512_maskz_compress_ps(__mmask16(lanes), x));
+  }
   GENPIPE_FN V add(V a, V b) { return _mm512_add_ps(a, b); }
   GENPIPE_FN V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
-  GENPIPE_FN Mask mask(uint32_t lanes) { return Mask(lanes); }
 };
 
 template <>
 struct Vector<double> {
   typedef __m512d V;
-  typedef __mmask8 Mask;
   static constexpr int kWidth = 8;
   GENPIPE_FN V zero() { return _mm512_setzero_pd(); }
   GENPIPE_FN V fill(double x) { return _mm512_set1_pd(x); }
   GENPIPE_FN V load(const double* p) { return _mm512_loadu_pd(p); }
-  GENPIPE_FN V load(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
+  GENPIPE_FN V load_first(const double* p, int64_t count) {
+    return _mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), p);
+  }
   GENPIPE_FN void store(double* p, V x) { _mm512_storeu_pd(p, x); }
+  GENPIPE_FN void store_lanes(double* p, V x, uint32_t lanes) {
+    __mmask8 low = __mmask8((1u << __builtin_popcount(lanes)) - 1);
+    _mm512_mask_storeu_pd(p, low, _mm512_maskz_compress_pd(__mmask8(lanes), x));
+  }
   GENPIPE_FN V add(V a, V b) { return _mm512_add_pd(a, b); }
   GENPIPE_FN V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
-  GENPIPE_FN Mask mask(uint32_t lanes) { return Mask(lanes); }
 };
 
 #elif defined(__AVX2__)
@@ -50,37 +69,35 @@ struct Vector<double> {
 template <>
 struct Vector<float> {
   typedef __m256 V;
-  typedef __m256 Mask;
   static constexpr int kWidth = 8;
   GENPIPE_FN V zero() { return _mm256_setzero_ps(); }
   GENPIPE_FN V fill(float x) { return _mm256_set1_ps(x); }
   GENPIPE_FN V load(const float* p) { return _mm256_loadu_ps(p); }
-  GENPIPE_FN V load(const float* p, Mask mask) { return _mm256_and_ps(_mm256_loadu_ps(p), mask); }
+  GENPIPE_FN V load_first(const float* p, int64_t count) {
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)), lane));
+  }
   GENPIPE_FN void store(float* p, V x) { _mm256_storeu_ps(p, x); }
+  GENPIPE_FN void store_lanes(float* p, V x, uint32_t lanes) { store_lanes_one_by_one<Vector>(p, x, lanes); }
   GENPIPE_FN V add(V a, V b) { return _mm256_add_ps(a, b); }
   GENPIPE_FN V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-  GENPIPE_FN Mask mask(uint32_t lanes) {
-    __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int(lanes)), bit), bit));
-  }
 };
 
 template <>
 struct Vector<double> {
   typedef __m256d V;
-  typedef __m256d Mask;
   static constexpr int kWidth = 4;
   GENPIPE_FN V zero() { return _mm256_setzero_pd(); }
   GENPIPE_FN V fill(double x) { return _mm256_set1_pd(x); }
   GENPIPE_FN V load(const double* p) { return _mm256_loadu_pd(p); }
-  GENPIPE_FN V load(const double* p, Mask mask) { return _mm256_and_pd(_mm256_loadu_pd(p), mask); }
+  GENPIPE_FN V load_first(const double* p, int64_t count) {
+    __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    return _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), lane));
+  }
   GENPIPE_FN void store(double* p, V x) { _mm256_storeu_pd(p, x); }
+  GENPIPE_FN void store_lanes(double* p, V x, uint32_t lanes) { store_lanes_one_by_one<Vector>(p, x, lanes); }
   GENPIPE_FN V add(V a, V b) { return _mm256_add_pd(a, b); }
   GENPIPE_FN V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
-  GENPIPE_FN Mask mask(uint32_t lanes) {
-    __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
-    return _mm256_castsi256_pd(_mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(lanes), bit), bit));
-  }
 };
 
 #else
@@ -89,7 +106,6 @@ struct Vector<double> {
 template <class T>
 struct PlainVector {
   typedef T V __attribute__((vector_size(16)));
-  typedef uint32_t Mask;  // a bit for each lane
   static constexpr int kWidth = 16 / int(sizeof(T));
   GENPIPE_FN V zero() { return V{}; }
   GENPIPE_FN V fill(T x) {
@@ -102,18 +118,18 @@ struct PlainVector {
     __builtin_memcpy(&v, p, sizeof(v));
     return v;
   }
-  GENPIPE_FN V load(const T* p, Mask mask) {
-    V v = load(p);
-    for (int lane = 0; lane < kWidth; ++lane) v[lane] = select((mask >> lane) & 1u, v[lane], T(0));
+  GENPIPE_FN V load_first(const T* p, int64_t count) {
+    V v = {};
+    for (int lane = 0; lane < int(count); ++lane) v[lane] = p[lane];
     return v;
   }
   GENPIPE_FN void store(T* p, V x) { __builtin_memcpy(p, &x, sizeof(x)); }
+  GENPIPE_FN void store_lanes(T* p, V x, uint32_t lanes) { store_lanes_one_by_one<PlainVector>(p, x, lanes); }
   GENPIPE_FN V add(V a, V b) { return a + b; }
   GENPIPE_FN V fma(V a, V b, V c) {
     for (int lane = 0; lane < kWidth; ++lane) c[lane] = genpipe::fma(a[lane], b[lane], c[lane]);
     return c;
   }
-  GENPIPE_FN Mask mask(uint32_t lanes) { return lanes; }
 };
 
 template <>
