@@ -60,7 +60,7 @@ void launch(LogisticMixtureNllArgs& args, const Tensor& params, const Tensor& x)
   if (x.is_cpu() && args.x_levels == Levels::u8 && args.levels < 256) check_range<uint8_t>(x_c, args.levels);
   if (x.is_cpu() && args.x_levels == Levels::i64) check_range<int64_t>(x_c, args.levels);
   Tensor pixel_nll;
-  if (x.is_cuda() && args.nll != nullptr) {
+  if (runs_on_cuda(x) && args.nll != nullptr) {
     ScalarType precision = args.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float;
     pixel_nll = torch::stable::empty({args.rows, args.pixels}, precision, std::nullopt, x.device());
     args.pixel_nll = pixel_nll.mutable_data_ptr();

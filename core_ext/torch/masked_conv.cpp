@@ -73,7 +73,7 @@ Tensor convolve(const char* op, const char* name, const Tensor& x, const Tensor&
   ConvPlan plan = conv_plan(args);
   args.tasks = min(threads, plan.units);
   Tensor panels, scratch;
-  if (x.is_cpu()) {
+  if (!runs_on_cuda(x)) {
     panels = scratch_numbers(x, conv_panel_numbers(args));
     scratch = scratch_numbers(x, args.tasks * conv_scratch_numbers(args));
     args.panels = panels.mutable_data_ptr();
@@ -125,14 +125,14 @@ std::tuple<Tensor, Tensor> masked_conv2d_weight_backward(const Tensor& grad, con
   args.parts = conv_weight_parts(args);
   args.tasks = min(torch::stable::get_num_threads(), args.parts * conv_weight_plan(args).slabs);
   Tensor partials, scratch;
-  if (x.is_cpu()) {
+  if (!runs_on_cuda(x)) {
     partials = scratch_numbers(x, conv_partial_numbers(args));
     scratch = scratch_numbers(x, args.tasks * conv_weight_scratch_numbers(args));
     args.partials = partials.mutable_data_ptr();
     args.scratch = scratch.mutable_data_ptr();
   }
   GENPIPE_LAUNCH(masked_conv_weight, args, x.is_cuda(), x.get_device_index(), args.tasks, 1);
-  if (x.is_cpu()) {
+  if (!runs_on_cuda(x)) {
     auto sum = masked_conv_weight_sum_cpu();
     torch::stable::parallel_for(0, shape.in_channels + 1, 1,
                                 [&](int64_t begin, int64_t end) { sum(args, begin, end); });
