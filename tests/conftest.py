@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+OURS = ("genpipe", "tests", "benchmarks")
 
 # Before torch is imported: tests share their cores with subprocesses and Ray, and threads that spin while they wait
 # make small models several times slower there.
@@ -13,7 +16,31 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where the tests' tensors live: cpu, cuda, cuda:1")
+    parser.addoption(
+        "--skip-missing",
+        action="store_true",
+        help="skip the files that import a package which is not installed (on a bare GPU host)",
+    )
     parser.addoption("--slow", action="store_true", help="also run the tests that take more than a few seconds")
+
+
+class ModuleOrSkip(pytest.Module):
+    """A test file that is skipped where it imports a package that is not installed."""
+
+    def _getobj(self):
+        try:
+            return super()._getobj()
+        except self.CollectError as error:
+            missing = error.__cause__
+            if isinstance(missing, ModuleNotFoundError) and (missing.name or "").split(".")[0] not in OURS:
+                pytest.skip(str(missing), allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if not parent.config.getoption("--skip-missing"):
+        return None
+    return ModuleOrSkip.from_parent(parent, path=module_path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -91,6 +91,8 @@ def main() -> None:
         "load": os.getloadavg()[0],
         "command": " ".join(["python -m benchmarks.ops", *sys.argv[1:]]),
     }
+    if device != "cpu":
+        facts["copy_gb_per_second"] = measure.copy_gb_per_second(device)
     print("\n".join(f"{key}: {value}" for key, value in facts.items()))
     print("\n| case | unit | ours | beside it (times that ours is faster) |\n| --- | --- | --- | --- |", flush=True)
     words = [word.lower() for word in arguments.words]

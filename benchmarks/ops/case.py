@@ -19,7 +19,8 @@ class Case:
     another package, or `limit`, the least that the machine could take, such as a copy of the bytes that must move.
     goals: by side, how many times faster than it ours has to be (1 / 1.15: within 1.15 times of it); `compiled` means
     the faster of torch.compile's modes. memory_goal: the largest share of eager's peak memory that ours may take.
-    numbers: random numbers made per call; times are then shown per number.
+    numbers: random numbers made per call; times are then shown per number. moved_bytes: the least that a call has to
+    read and write, where memory bounds it: on a GPU it is to run at 85 % of a copy's rate.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Case:
     goals: Mapping[str, float] = field(default_factory=dict)
     memory_goal: float | None = None
     numbers: int | None = None
+    moved_bytes: int | None = None
 
 
 def label(shape: tuple[int, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -73,12 +73,24 @@ def peak_bytes(call: Call, device: str) -> int:
     return peak
 
 
+@cache
+def copy_gb_per_second(device: str) -> float:
+    """What the device reads and writes in a copy of 512 MiB, in 1e9 bytes a second."""
+    source = torch.empty(2**27, device=device)
+    target = torch.empty_like(source)
+    seconds = medians({"copy": lambda: target.copy_(source)}, device, 0.5)["copy"]
+    return 2 * source.nbytes / seconds / 1e9
+
+
 def run(case: Case, device: str, seconds: float, with_compile: bool) -> Result:
     sides = {"ours": case.ours, "eager": case.eager, **case.rivals}
     if with_compile:
         sides |= compiled_sides(case)
     goals = {side: goal for side, goal in case.goals.items() if with_compile or side != "compiled"}
     measured = medians(sides, device, seconds)
+    if case.moved_bytes is not None and device != "cpu":
+        measured["copy of its bytes"] = case.moved_bytes / copy_gb_per_second(device) / 1e9
+        goals["copy of its bytes"] = 0.85
     peaks = {}
     if case.memory_goal is not None:
         peaks = {name: peak_bytes(sides[name], device) for name in ("ours", "eager")}

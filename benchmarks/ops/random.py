@@ -18,12 +18,14 @@ def cases(device: str) -> list[Case]:
             lambda: ops.normal(key, shape, device=device),
             lambda: torch.randn(shape, device=device),
             numbers=numbers,
+            moved_bytes=4 * numbers,
         ),
         Case(
             "uniform, 16 M",
             lambda: ops.uniform(key, shape, device=device),
             lambda: torch.rand(shape, device=device),
             numbers=numbers,
+            moved_bytes=4 * numbers,
         ),
         Case(
             "Gumbel, 16 M",
@@ -36,6 +38,7 @@ def cases(device: str) -> list[Case]:
             lambda: ops.bernoulli(key, probs),
             lambda: torch.bernoulli(probs),
             numbers=numbers,
+            moved_bytes=8 * numbers,
         ),
         Case(
             "Rademacher, 16 M",
