@@ -60,4 +60,19 @@ GENPIPE_FN void sum_rows(void* out, int64_t begin, int64_t end, int64_t columns,
   }
 }
 
+// The same by the same tree, where terms takes ranges that reach over the ends of rows: short rows share their calls,
+// so that loops over a range are long whatever the rows.
+template <class C, class Terms>
+GENPIPE_FN void sum_rows_of_range(void* out, int64_t begin, int64_t end, int64_t columns, Terms terms) {
+  if (columns > kSumBlock || columns == 0) return sum_rows<C>(out, begin, end, columns, terms);
+  C block[kSumBlock + kSumLanes];
+  int64_t group = kSumBlock / columns;
+  for (int64_t row = begin; row < end; row += group) {
+    int64_t rows = min(group, end - row);
+    terms(row * columns, rows * columns, static_cast<C*>(block));
+    // From the last to the first: a sum spoils what follows its terms.
+    for (int64_t r = rows - 1; r >= 0; --r) static_cast<C*>(out)[row + r] = C(sum_block(block + r * columns, columns));
+  }
+}
+
 }  // namespace genpipe

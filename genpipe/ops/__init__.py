@@ -7,10 +7,12 @@ reference of each stands in genpipe.ops.reference.
 
 from genpipe.ops import loss_weights, samplers, schedules
 from genpipe.ops.bernoulli import bernoulli_nll
+from genpipe.ops.coupling import affine_coupling
 from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_target
 from genpipe.ops.diffusion_loss import diffusion_loss
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
+from genpipe.ops.langevin import langevin_step
 from genpipe.ops.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.masked_conv import masked_conv2d
 from genpipe.ops.moments import Moments, merge_moments, moments
@@ -20,6 +22,7 @@ from genpipe.ops.pixel_program import PixelMap, PixelProgram, PixelProgramBuilde
 from genpipe.ops.pixelcnn import pixelcnn_sample
 from genpipe.ops.random import bernoulli, gumbel, normal, rademacher, randint, uniform
 from genpipe.ops.sampler_step import dynamic_threshold, sampler_step
+from genpipe.ops.splines import rational_quadratic_spline
 
 __all__ = [
     "BallCounts",
@@ -27,6 +30,7 @@ __all__ = [
     "PixelMap",
     "PixelProgram",
     "PixelProgramBuilder",
+    "affine_coupling",
     "ball_counts",
     "bernoulli",
     "bernoulli_nll",
@@ -38,6 +42,7 @@ __all__ = [
     "gumbel",
     "key",
     "knn_distances",
+    "langevin_step",
     "loss_weights",
     "masked_conv2d",
     "merge_moments",
@@ -50,6 +55,7 @@ __all__ = [
     "q_sample_with_target",
     "rademacher",
     "randint",
+    "rational_quadratic_spline",
     "sampler_step",
     "samplers",
     "schedules",

@@ -6,6 +6,7 @@ that it is given. All of it is differentiable any number of times.
 
 from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_target
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
+from genpipe.ops.reference.flows import affine_coupling, langevin_step, rational_quadratic_spline
 from genpipe.ops.reference.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.reference.masked_conv import conv_mask, masked_conv2d
 from genpipe.ops.reference.moments import centre_rows, column_mean, moments
@@ -15,6 +16,7 @@ from genpipe.ops.reference.random import bernoulli, gumbel, normal, philox, rade
 from genpipe.ops.reference.sampler_step import denoise, dynamic_threshold, sampler_step
 
 __all__ = [
+    "affine_coupling",
     "ball_counts",
     "bernoulli",
     "bernoulli_nll",
@@ -30,6 +32,7 @@ __all__ = [
     "gaussian_reparam",
     "gumbel",
     "knn_distances",
+    "langevin_step",
     "masked_conv2d",
     "moments",
     "normal",
@@ -39,6 +42,7 @@ __all__ = [
     "q_sample_target",
     "rademacher",
     "randint",
+    "rational_quadratic_spline",
     "sampler_step",
     "uniform",
     "words",
