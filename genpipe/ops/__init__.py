@@ -10,6 +10,7 @@ from genpipe.ops.bernoulli import bernoulli_nll
 from genpipe.ops.coupling import affine_coupling
 from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_target
 from genpipe.ops.diffusion_loss import diffusion_loss
+from genpipe.ops.gated_activation import gated_activation
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
 from genpipe.ops.key import key
 from genpipe.ops.langevin import langevin_step
@@ -37,6 +38,7 @@ __all__ = [
     "diffusion_loss",
     "discretized_logistic_mixture_nll",
     "dynamic_threshold",
+    "gated_activation",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",

@@ -8,7 +8,7 @@ from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_t
 from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
 from genpipe.ops.reference.flows import affine_coupling, langevin_step, rational_quadratic_spline
 from genpipe.ops.reference.logistic_mixture import discretized_logistic_mixture_nll
-from genpipe.ops.reference.masked_conv import conv_mask, masked_conv2d
+from genpipe.ops.reference.masked_conv import conv_mask, gated_activation, masked_conv2d
 from genpipe.ops.reference.moments import centre_rows, column_mean, moments
 from genpipe.ops.reference.neighbours import ball_counts, distances, knn_distances
 from genpipe.ops.reference.permutation import permutation
@@ -28,6 +28,7 @@ __all__ = [
     "discretized_logistic_mixture_nll",
     "distances",
     "dynamic_threshold",
+    "gated_activation",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",

@@ -37,3 +37,9 @@ def masked_conv2d(
     mask = conv_mask(out_channels, in_channels, (kernel[0], kernel[1]), mask_type, channel_groups).to(weight.device)
     padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
     return F.conv2d(x, torch.where(mask, weight, 0), bias, padding=padding, dilation=dilation)
+
+
+def gated_activation(x: Tensor, addend: Tensor | None = None) -> Tensor:
+    """tanh of the first half of the channels times sigmoid of the second."""
+    a, b = (x if addend is None else x + addend).chunk(2, dim=1)
+    return a.tanh() * b.sigmoid()

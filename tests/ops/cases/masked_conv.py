@@ -43,6 +43,19 @@ CASES = [
         sized=False,
         exact_on_cuda=False,
     ),
+    Case(
+        "gated_activation",
+        lambda draw: (draw.leaf(draw.rows, 4, draw.columns), draw.leaf(draw.rows, 4, draw.columns)),
+    ),
+    Case("gated_activation", lambda draw: (draw.leaf(draw.rows, 4, draw.columns), None), "without addend"),
+    Case(
+        "gated_activation_backward",
+        lambda draw: (
+            draw.normal(draw.rows, 2, draw.columns),
+            draw.normal(draw.rows, 4, draw.columns),
+            draw.normal(draw.rows, 4, draw.columns),
+        ),
+    ),
 ]
 
 
@@ -66,5 +79,12 @@ MISTAKES = {
     "masked_conv2d: dilation must be 1 or more, got 0": lambda: conv(dilation=0),
     "masked_conv2d_weight_backward: x must have grad's batch and pixels (2, 6, 5, 4), got (1, 6, 5, 4)": (
         lambda: torch.ops.genpipe.masked_conv2d_weight_backward(X, X[:1], 3, 3, A, 1, 1)
+    ),
+    "gated_activation: x must have shape (B, 2 C, *event), got (2, 5, 4)": lambda: ops.gated_activation(X[:, 0]),
+    "gated_activation: addend must have the shape of x (2, 6, 5, 4), got (2, 3, 5, 4)": lambda: ops.gated_activation(
+        X, X[:, :3]
+    ),
+    "gated_activation_backward: grad must have the shape of the output, half of x's channels (2, 6, 5, 4), got (6,": (
+        lambda: torch.ops.genpipe.gated_activation_backward(X[0], X, None)
     ),
 }
