@@ -1,6 +1,6 @@
 #include "genpipe/masked_conv.h"
 
-#include "../cpu/masked_conv_plan.h"
+#include "../cuda/masked_conv_tiles.h"
 #include "glue.h"
 
 GENPIPE_DECLARE_KERNEL(masked_conv_pack, MaskedConvArgs)
@@ -30,9 +30,17 @@ ConvMask check_mask(const char* op, int64_t mask_type, int64_t groups, const Con
   return conv_mask(MaskType(mask_type), groups, shape);
 }
 
-Tensor scratch_numbers(const Tensor& like, int64_t numbers) {
-  ScalarType type = like.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  return torch::stable::empty({numbers}, type, std::nullopt, like.device());
+ScalarType compute_type(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+Tensor workspace(int64_t numbers, ScalarType type, const Tensor& beside) {
+  return torch::stable::empty({numbers}, type, std::nullopt, beside.device());
+}
+
+template <class Args>
+void in_parallel(void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t units, int64_t grain) {
+  torch::stable::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
 // x: what is convolved, the input or, transposed, the gradient towards the output.
@@ -68,21 +76,25 @@ Tensor convolve(const char* op, const char* name, const Tensor& x, const Tensor&
   args.weight = weight_c.const_data_ptr();
   args.out = out.mutable_data_ptr();
   if (out.numel() == 0) return out;
+  if (runs_on_cuda(x)) {
+    args.strip_rows = args.shape.height;
+    Tensor panels = workspace(cuda::conv_panel_weights(args), x.scalar_type(), x);
+    args.panels = panels.mutable_data_ptr();
+    GENPIPE_LAUNCH(masked_conv, args, true, x.get_device_index(), 0, 1);
+    return out;
+  }
   int64_t threads = torch::stable::get_num_threads();
   args.strip_rows = conv_strip_rows(args.shape, x.size(1), ceil_div(2 * threads, args.shape.batch));
   ConvPlan plan = conv_plan(args);
   args.tasks = min(threads, plan.units);
-  Tensor panels, scratch;
-  if (!runs_on_cuda(x)) {
-    panels = scratch_numbers(x, conv_panel_numbers(args));
-    scratch = scratch_numbers(x, args.tasks * conv_scratch_numbers(args));
-    args.panels = panels.mutable_data_ptr();
-    args.scratch = scratch.mutable_data_ptr();
-    auto pack = masked_conv_pack_cpu();
-    torch::stable::parallel_for(0, plan.blocks, 1 + 65536 / (1 + plan.sources * args.mask.taps * kBlock),
-                                [&](int64_t begin, int64_t end) { pack(args, begin, end); });
-  }
-  GENPIPE_LAUNCH(masked_conv, args, x.is_cuda(), x.get_device_index(), args.tasks, 1);
+  ScalarType computed = compute_type(x);
+  Tensor panels = workspace(conv_panel_numbers(args), computed, x);
+  Tensor scratch = workspace(args.tasks * conv_scratch_numbers(args), computed, x);
+  args.panels = panels.mutable_data_ptr();
+  args.scratch = scratch.mutable_data_ptr();
+  in_parallel(masked_conv_pack_cpu(), args, plan.blocks,
+              1 + 65536 / (1 + plan.sources * args.mask.taps * kBlock));
+  in_parallel(masked_conv_cpu(), args, args.tasks, 1);
   return out;
 }
 
@@ -121,22 +133,23 @@ std::tuple<Tensor, Tensor> masked_conv2d_weight_backward(const Tensor& grad, con
   args.grad = grad_c.const_data_ptr();
   args.grad_weight = grad_weight.mutable_data_ptr();
   args.grad_bias = grad_bias.mutable_data_ptr();
+  if (runs_on_cuda(x)) {
+    args.parts = cuda::conv_weight_parts(args);
+    Tensor partials = workspace(cuda::conv_partial_numbers(args), ScalarType::Float, x);
+    args.partials = partials.mutable_data_ptr();
+    GENPIPE_LAUNCH(masked_conv_weight, args, true, x.get_device_index(), 0, 1);
+    return {grad_weight, grad_bias};
+  }
   args.strip_rows = conv_weight_strip_rows(shape);
   args.parts = conv_weight_parts(args);
   args.tasks = min(torch::stable::get_num_threads(), args.parts * conv_weight_plan(args).slabs);
-  Tensor partials, scratch;
-  if (!runs_on_cuda(x)) {
-    partials = scratch_numbers(x, conv_partial_numbers(args));
-    scratch = scratch_numbers(x, args.tasks * conv_weight_scratch_numbers(args));
-    args.partials = partials.mutable_data_ptr();
-    args.scratch = scratch.mutable_data_ptr();
-  }
-  GENPIPE_LAUNCH(masked_conv_weight, args, x.is_cuda(), x.get_device_index(), args.tasks, 1);
-  if (!runs_on_cuda(x)) {
-    auto sum = masked_conv_weight_sum_cpu();
-    torch::stable::parallel_for(0, shape.in_channels + 1, 1,
-                                [&](int64_t begin, int64_t end) { sum(args, begin, end); });
-  }
+  ScalarType computed = compute_type(x);
+  Tensor partials = workspace(conv_partial_numbers(args), computed, x);
+  Tensor scratch = workspace(args.tasks * conv_weight_scratch_numbers(args), computed, x);
+  args.partials = partials.mutable_data_ptr();
+  args.scratch = scratch.mutable_data_ptr();
+  in_parallel(masked_conv_weight_cpu(), args, args.tasks, 1);
+  in_parallel(masked_conv_weight_sum_cpu(), args, shape.in_channels + 1, 1);
   return {grad_weight, grad_bias};
 }
 
