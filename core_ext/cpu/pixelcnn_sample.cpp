@@ -11,7 +11,7 @@ constexpr int kVectors = 3;  // of accumulators for each row of a product; the r
 
 template <class T>
 struct Sampler {
-  static constexpr int kVectorsPerPanel = kPanel * sizeof(T) / kVectorBytes;
+  static constexpr int kVectorsPerPanel = kPanel / Vector<T>::kWidth;
   // Panels that are multiplied together: AVX-512 holds three of floats; narrower vectors make a panel of several.
   static constexpr int kPanels = kVectorsPerPanel >= kVectors ? 1 : kVectors / kVectorsPerPanel;
 

@@ -17,7 +17,7 @@ namespace genpipe {
 
 constexpr int64_t kDotChunk = 32;  // channels that are summed in one chain
 constexpr int64_t kPanel = 16;     // outputs that lie together in packed weights
-constexpr int64_t kMaxTaps = 128;  // of one step
+constexpr int64_t kMaxTaps = 1024;  // of one step
 
 enum PixelOp : int64_t { kConv, kGate, kGatedResidual, kConcatElu, kRelu, kNumPixelOps };
 
