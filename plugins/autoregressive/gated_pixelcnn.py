@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder
+from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder, gated_activation
 from genpipe.ops.masked_conv import MaskType
-from genpipe.plugins.autoregressive.activations import gated_activation
 from genpipe.plugins.autoregressive.layers import MaskedConv2d
 
 FIRST_MASKS: tuple[MaskType, MaskType] = ("vertical_A", "A")

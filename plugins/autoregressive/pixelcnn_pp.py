@@ -11,14 +11,19 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder
-from genpipe.plugins.autoregressive.activations import concat_elu
 from genpipe.plugins.autoregressive.layers import ShiftedConv2d, ShiftedUpsampling2d
 
 Stream = Literal["down", "down_right"]
 # Of the two streams: "down" sees the rows above, "down_right" also the pixels to the left (fig. 3).
 KERNELS: dict[Stream, tuple[int, int]] = {"down": (2, 3), "down_right": (2, 2)}
+
+
+def concat_elu(x: Tensor) -> Tensor:
+    """elu(x) and elu(−x), (B, C, …) → (B, 2C, …)."""
+    return F.elu(torch.cat([x, -x], dim=1))
 
 
 def causal_conv(stream: Stream, num_in: int, num_out: int, stride: Literal[1, 2] = 1) -> ShiftedConv2d:
