@@ -7,18 +7,19 @@ from genpipe.hookspecs import hookimpl
 
 DIFFUSION = Family(
     name="diffusion",
-    summary="denoising diffusion in discrete time with ancestral and DDIM sampling",
+    summary="denoising diffusion in discrete time sampled by DDPM, DDIM or DPM-Solver++",
     config="genpipe.plugins.diffusion.config:DiffusionConfig",
     build="genpipe.plugins.diffusion.model:build",
     likelihood="lower_bound",
     events=("image", "vector"),
     training="gradient",
     capabilities=frozenset({"sample", "log_prob"}),
-    samplers=("ddpm", "ddim"),
+    samplers=("ddpm", "ddim", "dpmsolver++"),
     sampling_cost="num_steps network evaluations",
     papers=(
         "Ho, Jain & Abbeel (2020), Denoising Diffusion Probabilistic Models",
         "Song, Meng & Ermon (2021), Denoising Diffusion Implicit Models",
+        "Lu, Zhou, Bao, Chen, Li & Zhu (2022), DPM-Solver++",
         "Nichol & Dhariwal (2021), Improved Denoising Diffusion Probabilistic Models",
         "Kingma, Salimans, Poole & Ho (2021), Variational Diffusion Models",
         "Salimans & Ho (2022), Progressive Distillation for Fast Sampling of Diffusion Models",

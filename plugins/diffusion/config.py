@@ -13,7 +13,7 @@ class DiffusionConfig(Config):
     """Options of the family `diffusion`."""
 
     num_timesteps: int = Field(1000, ge=2, description="T, steps of the noising process")
-    schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear"] = Field(
+    schedule: Literal["squaredcos_cap_v2", "linear", "scaled_linear", "sigmoid"] = Field(
         "squaredcos_cap_v2", description="noise schedule"
     )
     prediction_type: Literal["epsilon", "v_prediction"] = Field(

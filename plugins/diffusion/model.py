@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,11 +12,10 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
 from genpipe.model import LogProb, Model, Sampler
 from genpipe.noise import Noise
+from genpipe.ops import samplers, schedules
 from genpipe.plugins.diffusion import DIFFUSION
 from genpipe.plugins.diffusion.config import DiffusionConfig
 from genpipe.plugins.diffusion.network import ResidualMLP, UNet
-from genpipe.plugins.diffusion.samplers import STEPS, StepOptions
-from genpipe.plugins.diffusion.schedules import NoiseSchedule
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -56,19 +54,18 @@ class Diffusion(Model):
                 num_blocks=config.num_blocks,
                 dropout=config.dropout,
             )
-        self.schedule = NoiseSchedule.named(config.schedule, config.num_timesteps)
-        log_snr = self.schedule.log_snr
+        alpha_bar = schedules.alpha_bar(config.schedule, config.num_timesteps)
+        log_snr = schedules.log_snr(alpha_bar)
         # The bound is an integral over λ (Kingma et al., 2021, eq. 18): each t > 0 weighs what λ falls by there.
         weights = torch.cat([torch.zeros(1, dtype=torch.float64), log_snr[:-1] - log_snr[1:]])
         # q = β̃_t / σ_t² of `log_density`; there is no term at t = 0.
-        alpha_bar = self.schedule.alpha_bar
         ratio = torch.ones_like(alpha_bar)
         if config.variance_type == "fixed_large":
             ratio[1:] = (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
         self.register_buffer("kl_weights", 0.5 * ratio * weights.expm1(), persistent=False)
         constants = 0.5 * spec.num_dimensions * (ratio - 1 - ratio.log())
         self.register_buffer("kl_constants", constants, persistent=False)
-        self.register_buffer("alpha_bar", self.schedule.alpha_bar, persistent=False)
+        self.register_buffer("alpha_bar", alpha_bar, persistent=False)
         self.register_buffer("log_snr", log_snr.float(), persistent=False)
         self.register_buffer("cumulative_weights", (weights / weights.sum()).cumsum(0), persistent=False)
         self.bounded = spec.levels is not None or spec.low is not None
@@ -92,16 +89,22 @@ class Diffusion(Model):
         t_bound = torch.searchsorted(self.cumulative_weights, u / share if share > 0 else u, right=True)
         t_simple = ((u - share) / (1 - share) * self.config.num_timesteps).long() if share < 1 else t_bound
         t = torch.where(for_bound, t_bound, t_simple).clamp_(0, self.config.num_timesteps - 1)
-        x, e = ops.q_sample_with_noise(z, t, self.alpha_bar, key=noise.key("noise"), first_index=noise.first_index)
+        key, first_index = noise.key("noise"), noise.first_index
+        x = ops.q_sample(z, t, self.alpha_bar, key=key, first_index=first_index)
         output = self.network(x, self.log_snr[t]).float()
-        if self.config.prediction_type == "epsilon":
-            errors = (output - e).square().flatten(1).mean(1)
-            loss = errors.mean()
-        else:
-            signal, sigma = self._scales(t, z)
-            errors = (output - (signal * e - sigma * z)).square().flatten(1).mean(1)
+        errors = ops.diffusion_loss(
+            output,
+            z,
+            t,
+            self.alpha_bar,
+            key=key,
+            first_index=first_index,
+            prediction_type=self.config.prediction_type,
+        )
+        if self.config.prediction_type == "v_prediction":
             # ‖ε − ε̂‖² = ᾱ_t ‖v − v̂‖², which is what the bound weighs.
-            loss = (errors * torch.where(for_bound, signal.flatten().square(), 1.0)).mean()
+            errors = errors * torch.where(for_bound, self.alpha_bar[t].float(), 1.0)
+        loss = errors.mean() / self.spec.num_dimensions
         return {"loss": loss}
 
     def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +122,7 @@ class Diffusion(Model):
         return x0.clamp(-1, 1) if self.config.clip and self.bounded else x0
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
-        """Ancestral sampling, or DDIM with `eta`, over `num_steps` timesteps."""
+        """The sampler's steps over `num_steps` timesteps, spaced "trailing"; `eta` is DDIM's."""
         assert sampler.name is not None
         num_steps = self.config.num_sampling_steps if sampler.num_steps is None else sampler.num_steps
         num_steps = min(num_steps, self.config.num_timesteps) if sampler.num_steps is None else num_steps
@@ -128,16 +131,25 @@ class Diffusion(Model):
         eta = 0.0 if sampler.eta is None else sampler.eta
         if not 0 <= eta <= 1:
             raise UsageError(f"eta is {eta}, expected 0 … 1")
-        if sampler.name == "ddpm" and sampler.eta is not None:
-            raise UsageError("the sampler 'ddpm' has no eta: use 'ddim'")
-        shape, step = (num, *self.spec.shape), STEPS[sampler.name]
-        options = StepOptions(eta=eta, variance_type=self.config.variance_type)
-        x = noise.normal("start", shape, device=self.device)
-        for t, a_t, a_p in self.schedule.pairs(num_steps):
-            x0 = self.denoise(x, torch.full((num,), t, device=self.device))
-            draw = partial(noise.normal, f"step {t}", shape, device=self.device)
-            x = step(x, x0, a_t, a_p, draw, options)
-        return x
+        if sampler.name != "ddim" and sampler.eta is not None:
+            raise UsageError(f"the sampler '{sampler.name}' has no eta: use 'ddim'")
+        timesteps = schedules.timesteps(self.config.num_timesteps, num_steps)
+        stages = samplers.plan(
+            sampler.name,
+            schedules.descent(self.alpha_bar.cpu(), timesteps),
+            self.config.prediction_type,
+            clip=1.0 if self.config.clip and self.bounded else None,
+            eta=eta,
+            variance_type=self.config.variance_type,
+        )
+        x = noise.normal("start", (num, *self.spec.shape), device=self.device)
+        return samplers.sample(
+            stages,
+            x,
+            lambda x, i: self.network(x, self.log_snr[timesteps[i]].expand(num)).float(),
+            key=lambda i: noise.key(f"step {timesteps[i]}"),
+            first_index=noise.first_index,
+        )
 
     # -- the bound ------------------------------------------------------------------------------------------
 
@@ -156,7 +168,7 @@ class Diffusion(Model):
         λ_{t−1} − λ_t, two from each of equal strata; the spread within strata gives the standard error.
         """
         num_strata = self.config.num_bound_evaluations // 2
-        last = float(self.schedule.alpha_bar[-1])
+        last = float(self.alpha_bar[-1])
         prior = 0.5 * (last * z.square() - last - math.log1p(-last)).flatten(1).sum(1).double()
         u = noise.uniform("timesteps", (len(z), num_strata, 2), dtype=torch.float64, device=z.device)
         u = (u + torch.arange(num_strata, device=z.device)[:, None]) / num_strata
@@ -179,7 +191,7 @@ class Diffusion(Model):
 
     def _reconstruction(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """L_0, (B,) float64: in units of its own standard deviation the error of x̂₀ is that of ε̂."""
-        log_variance = -float(self.schedule.log_snr[0])
+        log_variance = -float(schedules.log_snr(self.alpha_bar)[0])
         constant = self.spec.num_dimensions * (math.log(2 * math.pi) + log_variance)
         return 0.5 * (self._squared_error(z, t, noise) + constant)
 

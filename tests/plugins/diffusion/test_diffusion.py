@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,10 +16,9 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
 from genpipe.model import Sampler
 from genpipe.noise import Noise
+from genpipe.ops import schedules
 from genpipe.plugins.diffusion.config import DiffusionConfig
 from genpipe.plugins.diffusion.model import Diffusion, build
-from genpipe.plugins.diffusion.samplers import StepOptions, ddim_step, ddpm_step
-from genpipe.plugins.diffusion.schedules import SCHEDULES, NoiseSchedule
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile
 from genpipe.training.config import TrainConfig
@@ -62,86 +59,13 @@ def exact_log_density(z: Tensor) -> Tensor:
     return -0.5 * (z.square() / VARIANCE + math.log(2 * math.pi * VARIANCE)).sum(1)
 
 
-# -- schedules ------------------------------------------------------------------------------------------------
-
-
-def test_schedules_are_those_of_their_papers() -> None:
-    for name in SCHEDULES:
-        alpha_bar = NoiseSchedule.named(name, 1000).alpha_bar
-        assert alpha_bar.dtype == torch.float64
-        assert (alpha_bar.diff() < 0).all()
-    linear = NoiseSchedule.named("linear", 1000).alpha_bar
-    beta = np.linspace(1e-4, 0.02, 1000)
-    np.testing.assert_allclose(linear.numpy(), np.cumprod(1 - beta), rtol=1e-12)
-    cosine = NoiseSchedule.named("squaredcos_cap_v2", 1000).alpha_bar
-    t = np.arange(1, 1001) / 1000
-    expected = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
-    np.testing.assert_allclose(cosine[:-1].numpy(), expected[:-1], rtol=1e-9)
-    assert float(1 - cosine[-1] / cosine[-2]) == pytest.approx(0.999)
-    scaled = 1 - NoiseSchedule.named("scaled_linear", 1000).alpha_bar[0]
-    assert float(scaled) == pytest.approx(0.00085)
-
-
-def test_log_snr_keeps_its_digits_where_alpha_bar_is_near_one() -> None:
-    schedule = NoiseSchedule(torch.tensor([1 - 1e-12, 0.5, 1e-12], dtype=torch.float64))
-    expected = torch.tensor([math.log(1e12), 0.0, -math.log(1e12)], dtype=torch.float64)
-    torch.testing.assert_close(schedule.log_snr, expected, rtol=1e-4, atol=1e-12)
-
-
-@pytest.mark.parametrize("num_steps", [1, 7, 30, 1000])
-def test_spaced_timesteps_end_the_process_and_each_leads_to_the_next_of_the_list(num_steps: int) -> None:
-    schedule = NoiseSchedule.named("linear", 1000)
-    steps = schedule.spaced(num_steps)
-    assert len(steps) == len(set(steps)) == num_steps
-    assert steps[0] == 999
-    assert steps == sorted(steps, reverse=True)
-    assert steps[-1] >= 0
-    pairs = schedule.pairs(num_steps)
-    assert [t for t, _, _ in pairs] == steps
-    for (_, _, a_p), (following, _, _) in itertools.pairwise(pairs):
-        assert a_p == float(schedule.alpha_bar[following])
-    assert pairs[-1][2] == 1.0
-    assert schedule.spaced(1000) == list(range(999, -1, -1))
-
-
 # -- samplers -------------------------------------------------------------------------------------------------
 
 
-def test_a_ddpm_step_is_the_posterior_of_the_forward_process() -> None:
-    """Against Bayes' rule for q(x_p | x_t, x0) on scalars, by completing the square."""
-    a_t, a_p = 0.3, 0.55
-    alpha = a_t / a_p
-    x, x0 = torch.randn(1000, dtype=torch.float64), torch.randn(1000, dtype=torch.float64)
-    precision = alpha / (1 - alpha) + 1 / (1 - a_p)
-    mean = (math.sqrt(alpha) * x / (1 - alpha) + math.sqrt(a_p) * x0 / (1 - a_p)) / precision
-    e = torch.randn(1000, dtype=torch.float64)
-    stepped = ddpm_step(x, x0, a_t, a_p, lambda: e, StepOptions())
-    torch.testing.assert_close(stepped, mean + e / math.sqrt(precision))
-    large = ddpm_step(x, x0, a_t, a_p, lambda: e, StepOptions(variance_type="fixed_large"))
-    torch.testing.assert_close(large, mean + e * math.sqrt(1 - alpha))
-
-
-def test_ddim_at_eta_one_is_ddpm() -> None:
-    x, x0, e = (torch.randn(100, dtype=torch.float64) for _ in range(3))
-    for a_t, a_p in ((0.3, 0.55), (0.01, 0.9), (0.99, 0.999), (0.99, 1.0)):
-        torch.testing.assert_close(
-            ddim_step(x, x0, a_t, a_p, lambda: e, StepOptions(eta=1.0)),
-            ddpm_step(x, x0, a_t, a_p, lambda: e, StepOptions()),
-        )
-
-
-@pytest.mark.parametrize("step", [ddpm_step, ddim_step])
-@pytest.mark.parametrize("options", [StepOptions(), StepOptions(eta=1.0, variance_type="fixed_large")])
-def test_the_last_step_lands_on_the_denoised_and_draws_no_noise(step: Any, options: StepOptions) -> None:
-    def noise() -> Tensor:
-        raise AssertionError("noise was drawn")
-
-    x, x0 = torch.randn(10, dtype=torch.float64), torch.randn(10, dtype=torch.float64)
-    torch.testing.assert_close(step(x, x0, 0.99, 1.0, noise, options), x0)
-
-
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize(("name", "eta"), [("ddpm", None), ("ddim", 0.0), ("ddim", 0.5), ("ddim", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "eta"), [("ddpm", None), ("ddim", 0.0), ("ddim", 0.5), ("ddim", 1.0), ("dpmsolver++", None)]
+)
 def test_with_the_ideal_denoiser_samples_are_the_data(prediction_type: str, name: str, eta: float | None) -> None:
     model = ideal(prediction_type=prediction_type, variance_type="fixed_small")
     sampler = Sampler(name=name, num_steps=500, eta=eta)
@@ -155,14 +79,17 @@ def test_deterministic_ddim_converges_to_the_probability_flow() -> None:
     """For Gaussian data the flow is a scaling: x(0) = x(T) √(VARIANCE / (ᾱ_T VARIANCE + 1 − ᾱ_T))."""
     model = ideal(schedule="linear")
     start = Noise(0, "sample").normal("start", (50, 2))
-    last = float(model.schedule.alpha_bar[-1])
+    last = float(model.alpha_bar[-1])
     expected = start * math.sqrt(VARIANCE / (last * VARIANCE + 1 - last))
-    errors = []
-    for num_steps in (25, 100, 400):
-        x = model.generate(50, None, Noise(0, "sample"), Sampler(name="ddim", num_steps=num_steps))
-        errors.append(float((x - expected).norm() / expected.norm()))
+
+    def error(name: str, num_steps: int) -> float:
+        x = model.generate(50, None, Noise(0, "sample"), Sampler(name=name, num_steps=num_steps))
+        return float((x - expected).norm() / expected.norm())
+
+    errors = [error("ddim", num_steps) for num_steps in (25, 100, 400)]
     assert errors[0] > 2.5 * errors[1] > 6 * errors[2]
     assert errors[2] < 0.02
+    assert error("dpmsolver++", 25) < 0.2 * errors[0]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +99,7 @@ def test_deterministic_ddim_converges_to_the_probability_flow() -> None:
         ({"num_steps": 1001}, "num_steps is 1001"),
         ({"name": "ddim", "eta": 1.5}, "eta is 1.5, expected 0 … 1"),
         ({"name": "ddpm", "eta": 0.5}, "'ddpm' has no eta: use 'ddim'"),
+        ({"name": "dpmsolver++", "eta": 0.5}, "'dpmsolver\\+\\+' has no eta: use 'ddim'"),
     ],
 )
 def test_samplers_that_cannot_be_are_refused(sampler: dict[str, Any], says: str) -> None:
@@ -192,7 +120,7 @@ def test_clipping_keeps_images_in_range_and_leaves_vectors_alone() -> None:
 
 def full_bound(model: Diffusion, z: Tensor, noise: Noise) -> Tensor:
     """−(L_T + Σ_t L_t + L_0) term by term, each KL between two Gaussians written out (Ho et al., 2020, eq. 5-8)."""
-    alpha_bar = model.schedule.alpha_bar
+    alpha_bar = model.alpha_bar
     last, num_dimensions = alpha_bar[-1], z[0].numel()
     z64 = z.double().flatten(1)
     total = 0.5 * (last * z64.square() + (1 - last) - 1 - (1 - last).log()).sum(1)
@@ -259,7 +187,7 @@ def test_with_the_ideal_denoiser_the_bound_is_close_to_the_density_and_below(pre
 def test_timesteps_of_the_bound_follow_the_fall_of_log_snr() -> None:
     model = made()
     shares = model.cumulative_weights.diff()
-    log_snr = model.schedule.log_snr
+    log_snr = schedules.log_snr(model.alpha_bar)
     torch.testing.assert_close(shares, (log_snr[:-1] - log_snr[1:]) / (log_snr[0] - log_snr[-1]))
     assert float(model.cumulative_weights[0]) == 0
     assert float(model.cumulative_weights[-1]) == pytest.approx(1)

@@ -1,0 +1,111 @@
+"""The families spend their time in the compiled ops: which of them a training step and sampling call.
+
+A family that has ops of its own adds a HotPath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from genpipe.dataspec import DataSpec
+from genpipe.model import Batch
+from genpipe.noise import Noise
+from genpipe.registry import registry
+from genpipe.training.loop import build_model
+
+IMAGES = DataSpec(name="images", event="image", shape=(1, 8, 8), levels=17)
+
+
+@dataclass(frozen=True)
+class HotPath:
+    """train, sample: ops that have to be called; never: what they stand in for, and may not be called in either."""
+
+    family: str
+    train: frozenset[str]
+    sample: frozenset[str]
+    spec: DataSpec = IMAGES
+    config: Mapping[str, Any] = field(default_factory=dict)
+    sampler: Mapping[str, Any] | None = None
+    never: frozenset[str] = frozenset()
+
+    @property
+    def id(self) -> str:
+        return " ".join(map(str, (self.family, *self.config.values(), *(self.sampler or {}).values())))
+
+
+HOT_PATHS = [
+    *(
+        HotPath(
+            "diffusion",
+            train=frozenset({"q_sample", "diffusion_loss_with_slope", "scale_rows_"}),
+            sample=frozenset({"sampler_step_out"}),
+            sampler={"name": name, "num_steps": 3},
+            config={"channels": 8},
+            never=frozenset({"aten::randn", "aten::randn_like", "aten::normal_"}),
+        )
+        for name in ("ddpm", "ddim", "dpmsolver++")
+    ),
+    HotPath("vae", train=frozenset({"gaussian_reparam", "gaussian_nll"}), sample=frozenset({"normal"})),
+    HotPath(
+        "autoregressive",
+        train=frozenset({"masked_conv2d", "masked_conv2d_input_backward", "masked_conv2d_weight_backward"}),
+        sample=frozenset({"pixelcnn_sample"}),
+        config={"channels": 8},
+    ),
+    HotPath(
+        "autoregressive",
+        train=frozenset({"discretized_logistic_mixture_nll_with_slope"}),
+        sample=frozenset({"pixelcnn_sample"}),
+        config={"network": "pixelcnn_pp", "channels": 8, "num_resnets": 1},
+    ),
+]
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ops.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def recorded() -> Iterator[set[str]]:
+    with Recorder() as recorder:
+        yield recorder.ops
+
+
+class Backward:
+    """Optimizers that take no step: the gradient is what a training step computes."""
+
+    def minimize(self, loss: Tensor, group: str = "model") -> None:
+        loss.backward()
+
+
+def called(ops: set[str]) -> set[str]:
+    return {name.removeprefix("genpipe::") for name in ops if name.startswith("genpipe::")}
+
+
+@pytest.mark.parametrize("path", HOT_PATHS, ids=lambda path: path.id)
+def test_training_and_sampling_call_the_compiled_ops(path: HotPath) -> None:
+    record = registry().get("family", path.family)
+    model = build_model(record, record.config_class(**path.config), path.spec, seed=0)
+    z = torch.rand(4, *path.spec.shape) * 2 - 1
+    with recorded() as training:
+        model.train_step(Batch(z, None, Noise(0, "train")), Backward(), 0)
+    model.eval()
+    with recorded() as sampling:
+        model.sample(2, sampler=path.sampler)
+    assert path.train <= called(training)
+    assert path.sample <= called(sampling)
+    assert not path.never & (training | sampling)
