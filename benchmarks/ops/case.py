@@ -19,8 +19,10 @@ class Case:
     another package, or `limit`, the least that the machine could take, such as a copy of the bytes that must move.
     goals: by side, how many times faster than it ours has to be (1 / 1.15: within 1.15 times of it); `compiled` means
     the faster of torch.compile's modes. memory_goal: the largest share of eager's peak memory that ours may take.
-    numbers: random numbers made per call; times are then shown per number. moved_bytes: the least that a call has to
-    read and write, where memory bounds it: on a GPU it is to run at 85 % of a copy's rate.
+    memory_limit: the most bytes that ours may take above its inputs, whatever library allocates them. numbers: random
+    numbers made per call; times are then shown per number. moved_bytes: the least that a call has to read and write,
+    where memory bounds it: on a GPU it is to run at 85 % of a copy's rate. repeats: how often each side runs at least;
+    fewer than seven, with fewer rounds of warming up, where a side takes many seconds.
     """
 
     name: str
@@ -30,8 +32,10 @@ class Case:
     rivals: Mapping[str, Call] = field(default_factory=dict)
     goals: Mapping[str, float] = field(default_factory=dict)
     memory_goal: float | None = None
+    memory_limit: int | None = None
     numbers: int | None = None
     moved_bytes: int | None = None
+    repeats: int = 7
 
 
 def label(shape: tuple[int, ...]) -> str:
@@ -47,6 +51,7 @@ class Result:
     peak_bytes: dict[str, int]
     goals: dict[str, float]
     memory_goal: float | None
+    memory_limit: int | None
     numbers: int | None
 
     @property
@@ -77,4 +82,7 @@ class Result:
             share = self.peak_bytes["ours"] / self.peak_bytes["eager"]
             if not share <= self.memory_goal:
                 missed.append(f"{self.case}: {share:.2f} of eager's peak memory, goal {self.memory_goal:.2f}")
+        if self.memory_limit is not None and not self.peak_bytes["ours"] <= self.memory_limit:
+            held, limit = self.peak_bytes["ours"] / 1e6, self.memory_limit / 1e6
+            missed.append(f"{self.case}: {held:.0f} MB above the inputs, limit {limit:.0f} MB")
         return missed

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 import sys
 import time
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 
@@ -17,14 +19,14 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def medians(sides: dict[str, Call], device: str, seconds: float) -> dict[str, float]:
-    """Each side's median time in seconds: warmed up, in turns, at least seven times each."""
+def medians(sides: dict[str, Call], device: str, seconds: float, repeats: int = 7) -> dict[str, float]:
+    """Each side's median time in seconds: warmed up, in turns, at least `repeats` times each."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
-        for _ in range(3):
+        for _ in range(min(3, repeats - 1)):
             side()
     until = time.perf_counter() + seconds
-    while time.perf_counter() < until or min(map(len, times.values())) < 7:
+    while time.perf_counter() < until or min(map(len, times.values())) < repeats:
         for name, side in sides.items():
             begun = time.perf_counter()
             for _ in range(5):
@@ -82,16 +84,35 @@ def copy_gb_per_second(device: str) -> float:
     return 2 * source.nbytes / seconds / 1e9
 
 
+def resident_peak(call: Call) -> int:
+    """The most memory that a call takes above what the process held before, in bytes, libraries' own included."""
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls have left is not held for this one
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins here
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
 def run(case: Case, device: str, seconds: float, with_compile: bool) -> Result:
     sides = {"ours": case.ours, "eager": case.eager, **case.rivals}
     if with_compile:
         sides |= compiled_sides(case)
     goals = {side: goal for side, goal in case.goals.items() if with_compile or side != "compiled"}
-    measured = medians(sides, device, seconds)
+    measured = medians(sides, device, seconds, case.repeats)
     if case.moved_bytes is not None and device != "cpu":
         measured["copy of its bytes"] = case.moved_bytes / copy_gb_per_second(device) / 1e9
         goals["copy of its bytes"] = 0.85
     peaks = {}
     if case.memory_goal is not None:
         peaks = {name: peak_bytes(sides[name], device) for name in ("ours", "eager")}
-    return Result(case.name, measured, peaks, goals, case.memory_goal, case.numbers)
+    if case.memory_limit is not None:
+        peaks = {
+            name: resident_peak(sides[name]) if device == "cpu" else peak_bytes(sides[name], device)
+            for name in ("ours", "eager")
+        }
+    return Result(case.name, measured, peaks, goals, case.memory_goal, case.memory_limit, case.numbers)
