@@ -211,3 +211,28 @@ def test_coverage_of_one_distribution_is_its_known_value(device):
         missed *= (num - i) / (2 * num - i)
     assert found["coverage"] == pytest.approx(1 - missed, abs=0.015)
     assert found["density"] == pytest.approx(1, abs=0.05)
+
+
+def test_shapes_strides_and_block_sizes_that_nobody_thought_of(monkeypatch):
+    pytest.importorskip("hypothesis")
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+
+    @given(
+        num=st.tuples(st.integers(4, 30), st.integers(4, 140)),
+        dims=st.integers(1, 40),
+        k=st.integers(1, 3),
+        block=st.tuples(st.integers(1, 40), st.integers(1, 150)),
+        dtype=st.sampled_from(DTYPES),
+        columns_first=st.booleans(),
+        seed=st.integers(0, 1000),
+    )
+    @settings(max_examples=40, deadline=None)
+    def holds(num, dims, k, block, dtype, columns_first, seed):
+        monkeypatch.setattr(_pairs, "PRODUCTS", block)
+        queries, references = (on_a_grid(n, dims, seed + i).to(dtype) for i, n in enumerate(num))
+        if columns_first:
+            queries, references = queries.T.contiguous().T, references.T.contiguous().T
+        assert_exact(queries, references, k)
+
+    holds()
