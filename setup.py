@@ -4,6 +4,7 @@ GENPIPE_TORCH_DIR   the torch package to build against, where it cannot be found
 GENPIPE_CUDA        OFF, ON, CHECK (compile the CUDA sources without using them) or EMULATE (run them on the CPU, for
                     tests); ON where torch has CUDA
 GENPIPE_CUDA_ARCHS  CMake's list of architectures; 80-real;90-real;90-virtual
+GENPIPE_SANITIZE    GCC's sanitizers, address,undefined: a build for tests/ops/test_sanitizers.py
 MAX_JOBS            how many compilers run at once
 """
 
@@ -136,7 +137,8 @@ class CMakeBuild(build_ext):
         version, torch_cuda = torch_version(torch)
         mode, nvcc = cuda_mode(torch_cuda)
         tag = f"{sys.implementation.cache_tag}-torch{version}" + ("" if mode == "OFF" else f"-cuda-{mode.lower()}")
-        folder = ROOT / "build" / tag
+        sanitize = os.environ.get("GENPIPE_SANITIZE", "")
+        folder = ROOT / "build" / (tag + ("-sanitize" if sanitize else ""))
         folder.mkdir(parents=True, exist_ok=True)
         cmake = find_tool("cmake", "CMAKE_BIN_DIR", "cmake")
         archs = os.environ.get("GENPIPE_CUDA_ARCHS", DEFAULT_CUDA_ARCHS) if nvcc is not None else ""
@@ -159,6 +161,8 @@ class CMakeBuild(build_ext):
             f"-DGENPIPE_SUFFIX={sysconfig.get_config_var('EXT_SUFFIX')}",
             f"-DGENPIPE_CUDA={mode}",
             f"-DGENPIPE_CUDA_ARCHS={archs}",
+            f"-DGENPIPE_SANITIZE={sanitize}",
+            f"-DGENPIPE_PYTHON={sys.executable}",
         ]
         if nvcc is not None:
             configure.append(f"-DCMAKE_CUDA_COMPILER={nvcc}")

@@ -52,6 +52,21 @@ def test_a_damaged_record_is_named(tmp_path, monkeypatch):
         _build.build_record()
 
 
+def test_another_build_of_the_core_is_used_or_refused(tmp_path):
+    code = "import genpipe; print(genpipe.__path__[0])"
+
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "GENPIPE_CORE_DIR": str(folder)}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    refused = run(tmp_path)
+    assert refused.returncode != 0
+    assert f"GENPIPE_CORE_DIR={tmp_path}: no compiled core there" in refused.stderr
+    (tmp_path / "_build.json").write_text("{}")
+    assert run(tmp_path).stdout.strip() == str(tmp_path)
+
+
 def test_nothing_built_is_an_empty_record(tmp_path, monkeypatch):
     monkeypatch.setattr(_build, "_RECORD", tmp_path / "_build.json")
     assert _build.build_record() == {}

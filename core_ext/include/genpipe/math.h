@@ -135,6 +135,10 @@ GENPIPE_FN double exp_parts(double x, int64_t* i) {
   return fma(slope, r, 1.0);
 }
 
+// 2^i for exponents of normal numbers, and some number for others: those of NaN are anything.
+GENPIPE_FN float power_of_two(int32_t i) { return bit_cast<float>(uint32_t(i + 127) << 23); }
+GENPIPE_FN double power_of_two(int64_t i) { return bit_cast<double>(uint64_t(i + 1023) << 52); }
+
 // exp(x) over the whole range: 0 below, infinity above, NaN for NaN. The power of two comes in two factors, so that
 // results below the normal range round once and those above it overflow.
 GENPIPE_FN float exp(float x) {
@@ -143,7 +147,7 @@ GENPIPE_FN float exp(float x) {
   int32_t i;
   float p = exp_parts(x, &i);
   int32_t half = i >> 1;
-  return p * bit_cast<float>((half + 127) << 23) * bit_cast<float>((i - half + 127) << 23);
+  return p * power_of_two(half) * power_of_two(i - half);
 }
 
 GENPIPE_FN double exp(double x) {
@@ -152,7 +156,7 @@ GENPIPE_FN double exp(double x) {
   int64_t i;
   double p = exp_parts(x, &i);
   int64_t half = int64_t(uint64_t(i + 2048) >> 1) - 1024;  // arithmetic 64-bit shifts do not vectorise before AVX-512
-  return p * bit_cast<double>((half + 1023) << 52) * bit_cast<double>((i - half + 1023) << 52);
+  return p * power_of_two(half) * power_of_two(i - half);
 }
 
 // exp(-x) as 2^i (1 + r slope) for x in [-87, 87], or [-708, 708] for double; the bits of `shifted` end in i.
