@@ -20,7 +20,7 @@ def cases(device: str) -> list[Case]:
 
     def ours() -> object:
         z, kl = ops.gaussian_reparam(mean, log_var, key)
-        loss = (ops.bernoulli_nll(logits, x) + kl).mean()
+        loss = ops.elbo_loss(ops.bernoulli_nll(logits, x), kl)
         return torch.autograd.grad((loss, z), (mean, log_var, logits), (None, grad_z))
 
     def forward() -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,6 +38,12 @@ def cases(device: str) -> list[Case]:
     def nll_both_ways(forward: Callable[[], object]) -> Callable[[], object]:
         return lambda: torch.autograd.grad(forward(), logits)
 
+    image_logits = torch.randn(32, 256, 28, 28, device=device).requires_grad_()
+    levels = torch.randint(256, (32, 28, 28), device=device)
+
+    def categorical(logits: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, levels, reduction="none").sum((1, 2)).mean()
+
     return [
         Case(
             "ELBO, batch 512, latent 64, outputs 784, both ways",
@@ -51,5 +57,14 @@ def cases(device: str) -> list[Case]:
             lambda: torch.autograd.grad(ops.bernoulli_nll(logits, x).mean(), logits),
             nll_both_ways(nll),
             compiled=lambda compile: nll_both_ways(compile(nll)),
+        ),
+        Case(
+            "categorical NLL, 32×28×28, 256 levels, both ways",
+            lambda: torch.autograd.grad(ops.categorical_nll(image_logits, levels).mean(), image_logits),
+            lambda: torch.autograd.grad(categorical(image_logits), image_logits),
+            compiled=lambda compile: (lambda call: lambda: torch.autograd.grad(call(image_logits), image_logits))(
+                compile(categorical)
+            ),
+            memory_goal=1.0,
         ),
     ]

@@ -12,11 +12,12 @@ GENPIPE_FN void forward(const BernoulliNllArgs& a, int64_t begin, int64_t end) {
   sum_rows<C>(a.nll, begin, end, a.columns, [&](int64_t at, int64_t count, C* terms) {
     const T* logits = static_cast<const T*>(a.logits) + at;
     const T* x = static_cast<const T*>(a.x) + at;
+    C scale = C(a.scale);
     C* slope = with_slope ? static_cast<C*>(a.slope) + at : nullptr;
     for (int64_t j = 0; j < count; ++j) {
       C logit = load(logits + j), target = load(x + j), decay = exp_decay(abs(logit));
       terms[j] = bernoulli_nll_term(logit, target, decay);
-      if (with_slope) slope[j] = bernoulli_nll_slope(logit, target, decay);
+      if (with_slope) slope[j] = scale * bernoulli_nll_slope(logit, target, decay);
     }
   });
 }

@@ -17,7 +17,7 @@ struct Forward {
     int64_t i = row * a.columns + column + offset;
     C logit = load(static_cast<const T*>(a.logits) + i), x = load(static_cast<const T*>(a.x) + i);
     C decay = exp_decay(abs(logit));
-    if (a.slope != nullptr) static_cast<C*>(a.slope)[i] = bernoulli_nll_slope(logit, x, decay);
+    if (a.slope != nullptr) static_cast<C*>(a.slope)[i] = C(a.scale) * bernoulli_nll_slope(logit, x, decay);
     return bernoulli_nll_term(logit, x, decay);
   }
 };

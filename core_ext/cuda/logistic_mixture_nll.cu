@@ -75,18 +75,6 @@ __global__ void pixels_nll(LogisticMixtureNllArgs a, LevelGrid<compute_t<T>> gri
   }
 }
 
-template <class C>
-struct PixelTerms {
-  const C* nll;
-  int64_t pixels;
-  static constexpr bool kScratch = false;
-
-  __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
-  __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
-    return nll[row * pixels + column + offset];
-  }
-};
-
 template <class T, int kChannels, class Out>
 int launch(const LogisticMixtureNllArgs& a, Out* out, void* stream) {
   typedef compute_t<T> C;
@@ -97,8 +85,8 @@ int launch(const LogisticMixtureNllArgs& a, Out* out, void* stream) {
   }
   int code = int(cudaGetLastError());
   if (code != 0 || a.nll == nullptr) return code;
-  PixelTerms<C> terms{static_cast<const C*>(a.pixel_nll), a.pixels};
-  return launch_sum_rows<C>(terms, a.rows, a.pixels, a.nll, stream);
+  return launch_sum_rows<C>(StoredTerms<C>{static_cast<const C*>(a.pixel_nll), a.pixels}, a.rows, a.pixels, a.nll,
+                            stream);
 }
 
 template <class T, int kChannels>

@@ -52,6 +52,19 @@ int launch_sum_rows(Terms terms, int64_t rows, int64_t columns, void* out, void*
   return int(cudaGetLastError());
 }
 
+// Terms that another kernel has left in memory, (rows, columns).
+template <class C>
+struct StoredTerms {
+  static constexpr bool kScratch = false;
+  const C* terms;
+  int64_t columns;
+
+  __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
+  __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
+    return terms[row * columns + column + offset];
+  }
+};
+
 // Calls piece(i) for every i in [0, units), one thread each.
 template <class Piece>
 __global__ void __launch_bounds__(kThreads) for_each(Piece piece, int64_t units) {

@@ -34,11 +34,12 @@ Tensor bernoulli_nll(const Tensor& logits, const Tensor& x) {
   return launch_forward(args, logits, x);
 }
 
-std::tuple<Tensor, Tensor> bernoulli_nll_with_slope(const Tensor& logits, const Tensor& x) {
+std::tuple<Tensor, Tensor> bernoulli_nll_with_slope(const Tensor& logits, const Tensor& x, double scale) {
   BernoulliNllArgs args{};
   prepare("bernoulli_nll", logits, x, args);
   Tensor slope = empty_in_compute_precision(logits);
   args.slope = slope.mutable_data_ptr();
+  args.scale = scale;
   return {launch_forward(args, logits, x), slope};
 }
 
@@ -63,7 +64,7 @@ Tensor bernoulli_nll_backward(const Tensor& grad, const Tensor& logits, const Te
 
 STABLE_TORCH_LIBRARY_FRAGMENT(genpipe, m) {
   m.def("bernoulli_nll(Tensor logits, Tensor x) -> Tensor");
-  m.def("bernoulli_nll_with_slope(Tensor logits, Tensor x) -> (Tensor, Tensor)");
+  m.def("bernoulli_nll_with_slope(Tensor logits, Tensor x, float scale=1.0) -> (Tensor, Tensor)");
   m.def("bernoulli_nll_backward(Tensor grad, Tensor logits, Tensor x) -> Tensor");
 }
 

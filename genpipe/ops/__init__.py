@@ -7,11 +7,14 @@ reference of each stands in genpipe.ops.reference.
 
 from genpipe.ops import loss_weights, samplers, schedules
 from genpipe.ops.bernoulli import bernoulli_nll
+from genpipe.ops.categorical import categorical_nll
 from genpipe.ops.coupling import affine_coupling
 from genpipe.ops.diffusion import q_sample, q_sample_with_noise, q_sample_with_target
 from genpipe.ops.diffusion_loss import diffusion_loss
+from genpipe.ops.elbo import elbo_loss, free_bits_kl
 from genpipe.ops.gated_activation import gated_activation
 from genpipe.ops.gaussian import gaussian_nll, gaussian_reparam
+from genpipe.ops.iwae import dreg_bound, log_mean_exp
 from genpipe.ops.key import key
 from genpipe.ops.langevin import langevin_step
 from genpipe.ops.logistic_mixture import discretized_logistic_mixture_nll
@@ -35,9 +38,13 @@ __all__ = [
     "ball_counts",
     "bernoulli",
     "bernoulli_nll",
+    "categorical_nll",
     "diffusion_loss",
     "discretized_logistic_mixture_nll",
+    "dreg_bound",
     "dynamic_threshold",
+    "elbo_loss",
+    "free_bits_kl",
     "gated_activation",
     "gaussian_nll",
     "gaussian_reparam",
@@ -45,6 +52,7 @@ __all__ = [
     "key",
     "knn_distances",
     "langevin_step",
+    "log_mean_exp",
     "loss_weights",
     "masked_conv2d",
     "merge_moments",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genpipe.ops import _extension  # noqa: F401
-from genpipe.ops._derivative import eager_route, forbid_second_derivative, takes_eager_route
+from genpipe.ops._derivative import assumed_gradient, eager_route, forbid_second_derivative, takes_eager_route
 from genpipe.ops._rows import flatten_for_vmap, like_rows
 
 
@@ -25,13 +25,13 @@ def _(logits, x):
 
 
 @torch.library.register_fake("genpipe::bernoulli_nll_with_slope")
-def _(logits, x):
+def _(logits, x, scale=1.0):
     nll = like_rows(logits)
     return nll, torch.empty(logits.shape, dtype=nll.dtype, device=logits.device)
 
 
 @torch.library.register_fake("genpipe::scale_rows_")
-def _(x, factors):
+def _(x, factors, assumed=1.0):
     return None
 
 
@@ -59,7 +59,8 @@ def _forward_with_slope(ctx, logits, x):
     ctx.slope = None
     if not ctx.needs_input_grad[0] or logits.dtype == torch.bfloat16:
         return torch.ops.genpipe.bernoulli_nll(logits, x)
-    nll, ctx.slope = torch.ops.genpipe.bernoulli_nll_with_slope(logits, x)
+    ctx.assumed = assumed_gradient(logits)
+    nll, ctx.slope = torch.ops.genpipe.bernoulli_nll_with_slope(logits, x, ctx.assumed)
     return nll
 
 
@@ -69,7 +70,7 @@ def _backward_of_slope(ctx, grad):
     slope, ctx.slope = ctx.slope, None
     if slope is None or ctx.needs_input_grad[1]:
         return _backward(ctx, grad)
-    torch.ops.genpipe.scale_rows_(slope, grad)
+    torch.ops.genpipe.scale_rows_(slope, grad, ctx.assumed)
     return slope, None
 
 

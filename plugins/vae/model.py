@@ -64,8 +64,13 @@ class VariationalAutoencoder(Model):
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         """Nats per dimension: reconstruction + beta · KL (Higgins et al., 2017, eq. 4)."""
         nll, kl = self.bound(z, noise)
-        nll, kl = nll.mean() / self.spec.num_dimensions, kl.mean() / self.spec.num_dimensions
-        return {"loss": nll + self.config.beta * kl, "reconstruction": nll.detach(), "kl": kl.detach()}
+        dimensions = self.spec.num_dimensions
+        loss = ops.elbo_loss(nll, kl, beta=self.config.beta) / dimensions
+        return {
+            "loss": loss,
+            "reconstruction": nll.detach().mean() / dimensions,
+            "kl": kl.detach().mean() / dimensions,
+        }
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
         """ELBO (B,), the mean over `num_elbo_samples` codes, with the standard error of that mean."""

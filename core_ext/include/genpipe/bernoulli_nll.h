@@ -8,9 +8,10 @@ namespace genpipe {
 struct BernoulliNllArgs {
   const void *logits, *x;  // (rows, columns) of dtype
   void* nll;               // (rows,), in the precision that dtype computes in
-  void* slope;             // d nll / d logits, (rows, columns) in that precision; null where nobody wants it
+  void* slope;             // d nll / d logits times scale, (rows, columns) in that precision; null: nobody wants it
   DType dtype;
   int64_t rows, columns;
+  double scale;
 };
 
 struct BernoulliNllBackwardArgs {

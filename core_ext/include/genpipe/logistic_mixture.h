@@ -154,12 +154,6 @@ GENPIPE_FN void add_channels(LevelGrid<T> grid, const LevelBin<T>* x, const T* m
   }
 }
 
-// exp(x) for x <= 0, and 0 where it is lost in a sum with 1: products of numbers near the smallest are slow.
-template <class T>
-GENPIPE_FN T relative_weight(T x) {
-  return select(x < T(-60), T(0), exp_decay(-x));
-}
-
 // A component's logit + log p(x | component) from its maps at one pixel;
 // slopes get its derivatives by each of them but the logit, whose is 1.
 template <int kChannels, class T>

@@ -194,6 +194,12 @@ GENPIPE_FN T exp_decay(T x) {
   return shift_exponent(fma(slope, r, T(1)), shifted);
 }
 
+// exp(x) for x <= 0, and 0 where it is lost in a sum with 1: products of numbers near the smallest are slow.
+template <class T>
+GENPIPE_FN T relative_weight(T x) {
+  return select(x < T(-60), T(0), exp_decay(-x));
+}
+
 // 1 - exp(-x) for x >= 0, to the relative rounding of a small x, and exp_decay(x) beside it.
 template <class T>
 GENPIPE_FN T one_minus_exp_decay(T x, T* decay) {

@@ -5,7 +5,14 @@ that it is given. All of it is differentiable any number of times.
 """
 
 from genpipe.ops.reference.diffusion import diffusion_loss, q_sample, q_sample_target
-from genpipe.ops.reference.elbo import bernoulli_nll, gaussian_nll, gaussian_reparam
+from genpipe.ops.reference.elbo import (
+    bernoulli_nll,
+    categorical_nll,
+    elbo_loss,
+    gaussian_nll,
+    gaussian_reparam,
+    log_mean_exp,
+)
 from genpipe.ops.reference.flows import affine_coupling, langevin_step, rational_quadratic_spline
 from genpipe.ops.reference.logistic_mixture import discretized_logistic_mixture_nll
 from genpipe.ops.reference.masked_conv import conv_mask, gated_activation, masked_conv2d
@@ -20,6 +27,7 @@ __all__ = [
     "ball_counts",
     "bernoulli",
     "bernoulli_nll",
+    "categorical_nll",
     "centre_rows",
     "column_mean",
     "conv_mask",
@@ -28,12 +36,14 @@ __all__ = [
     "discretized_logistic_mixture_nll",
     "distances",
     "dynamic_threshold",
+    "elbo_loss",
     "gated_activation",
     "gaussian_nll",
     "gaussian_reparam",
     "gumbel",
     "knn_distances",
     "langevin_step",
+    "log_mean_exp",
     "masked_conv2d",
     "moments",
     "normal",

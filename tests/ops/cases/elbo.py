@@ -8,7 +8,8 @@ from genpipe import ops
 from tests.ops.cases import Case, Draw, randn
 
 KEY = ops.key(0, 0)
-X = randn(3, 4)
+X, LEVELS = randn(3, 4), torch.zeros(3, dtype=torch.uint8)
+FULL = (torch.float32, torch.float64)  # of row sums, which are in no half precision
 
 
 def leaves(draw: Draw, num: int):
@@ -17,6 +18,14 @@ def leaves(draw: Draw, num: int):
 
 def frozen(draw: Draw, num: int):
     return tuple(draw.normal(draw.rows, draw.columns) for _ in range(num))
+
+
+def categories(draw: Draw, *, frozen: bool = False, channels: int | None = None):
+    """Five levels of (B, columns), or of three channels each."""
+    make = draw.normal if frozen else draw.leaf
+    if channels is None:
+        return make(draw.rows, 5, draw.columns), draw.levels(5, draw.rows, draw.columns)
+    return make(draw.rows, 5 * channels, draw.columns), draw.levels(5, draw.rows, channels, draw.columns)
 
 
 def row_gradient(draw: Draw):
@@ -34,14 +43,36 @@ CASES = [
     Case("bernoulli_nll", lambda draw: leaves(draw, 2)),
     Case("bernoulli_nll_with_slope", lambda draw: frozen(draw, 2)),
     Case("bernoulli_nll_backward", lambda draw: (row_gradient(draw), *frozen(draw, 2))),
+    Case("categorical_nll", categories, "as cross entropy has it"),
+    Case("categorical_nll", lambda draw: categories(draw, channels=3), "levels of channels"),
+    Case(
+        "categorical_nll",
+        lambda draw: (draw.leaf(draw.rows, draw.columns), draw.levels(draw.columns, draw.rows)),
+        "a number per row",
+    ),
+    Case("categorical_nll_with_slope", lambda draw: (*categories(draw, frozen=True), 0.25)),
+    Case("categorical_nll_backward", lambda draw: (row_gradient(draw), *categories(draw, frozen=True))),
+    Case("log_mean_exp", lambda draw: (draw.leaf(draw.rows, draw.columns),), dtypes=FULL),
+    Case(
+        "log_mean_exp_backward",
+        lambda draw: (draw.normal(draw.columns), draw.normal(draw.rows, draw.columns)),
+        dtypes=FULL,
+    ),
     Case(
         "scale_rows_",
         lambda draw: (draw.normal(draw.rows, draw.columns, dtype=draw.compute_dtype), row_gradient(draw)),
-        dtypes=(torch.float32, torch.float64),
+        dtypes=FULL,
     ),
 ]
 
 MISTAKES = {
+    "categorical_nll: x must be uint8 or int64, got float32": lambda: ops.categorical_nll(X, X),
+    "categorical_nll: x has the level 4, outside of 0 to 3": lambda: ops.categorical_nll(X, LEVELS + 4),
+    "categorical_nll: x has the level -1, outside of 0 to 3": lambda: ops.categorical_nll(X, LEVELS.long() - 1),
+    "categorical_nll: logits must have shape (B, K, *event) for x (B, *event), or (B, C K, *event) for x "
+    "(B, C, *event); got (3, 4) for x (2,)": lambda: ops.categorical_nll(X, LEVELS[1:]),
+    "log_mean_exp: x must have shape (K, B) with K at least 1, got (4,)": lambda: ops.log_mean_exp(X[0]),
+    "log_mean_exp: x must have shape (K, B) with K at least 1, got (0, 4)": lambda: ops.log_mean_exp(X[:0]),
     "gaussian_reparam: log_var must have the shape of mean (3, 4), got (3, 1)": lambda: ops.gaussian_reparam(
         X, X[:, :1], KEY
     ),
