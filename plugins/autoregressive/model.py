@@ -12,7 +12,6 @@ from genpipe.noise import Noise
 from genpipe.plugins.autoregressive import AUTOREGRESSIVE
 from genpipe.plugins.autoregressive.config import AutoregressiveConfig
 from genpipe.plugins.autoregressive.gated_pixelcnn import GatedPixelCNN
-from genpipe.plugins.autoregressive.likelihood import categorical_nll
 from genpipe.plugins.autoregressive.pixelcnn_pp import PixelCNNPP
 
 
@@ -61,7 +60,7 @@ class Autoregressive(Model):
         out = self.network(levels.to(z.dtype) * (2 / (self.levels - 1)) - 1)
         if self.network.num_mixtures:
             return ops.discretized_logistic_mixture_nll(out, levels, levels=self.levels)
-        return categorical_nll(out, levels, self.levels)
+        return ops.categorical_nll(out, levels)
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         """Nats per dimension."""
