@@ -1,4 +1,5 @@
-"""The masked convolution beside conv2d of masked weights, and beside the one cropped convolution that does the same."""
+"""The masked convolution beside conv2d of masked weights and beside the one cropped convolution that does the same; the
+gated activation."""
 
 from __future__ import annotations
 
@@ -93,17 +94,51 @@ def pair(
     ]
 
 
+def gates(batch: int, channels: int, size: int, device: str) -> list[Case]:
+    """The vertical stack's share, added before the gate."""
+    x, addend = (torch.randn(batch, 2 * channels, size, size, device=device).requires_grad_() for _ in range(2))
+    towards = torch.randn(batch, channels, size, size, device=device)
+
+    def eager() -> Tensor:
+        a, b = (x + addend).chunk(2, dim=1)
+        return a.tanh() * b.sigmoid()
+
+    def both_ways(gate: Conv) -> Conv:
+        return lambda: torch.autograd.grad(gate(), (x, addend), towards)
+
+    def ours() -> Tensor:
+        return ops.gated_activation(x, addend)
+
+    name = f"gated activation, {label((batch, 2 * channels, size, size))}"
+    return [
+        Case(
+            f"{name}, forward",
+            without_gradient(ours),
+            without_gradient(eager),
+            compiled=lambda compile: without_gradient(compile(eager)),
+        ),
+        Case(
+            f"{name}, both ways",
+            both_ways(ours),
+            both_ways(eager),
+            compiled=lambda compile: both_ways(compile(eager)),
+        ),
+    ]
+
+
 def cases(device: str) -> list[Case]:
     if device == "cpu":
         return [
+            *gates(64, 64, 28, device),
             *pair(64, 64, 64, 28, 3, "B", device, goals=(1.6, 1.5)),
             *pair(64, 1, 64, 28, 7, "A", device),
             *pair(16, 128, 128, 32, 3, "B", device),
         ]
     torch.backends.cudnn.allow_tf32 = False  # float32 beside float32
-    return [
+    every_pair = [
         case
         for dtype in (torch.float32, torch.bfloat16)
         for channels in (64, 128, 256)
         for case in pair(64, channels, channels, 32, 3, "B", device, dtype, goals=(1.4, 1.4))
     ]
+    return [*gates(64, 64, 28, device), *every_pair]

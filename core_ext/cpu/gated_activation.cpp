@@ -35,28 +35,31 @@ GENPIPE_FN void forward(const GatedActivationArgs& a, int64_t begin, int64_t end
   });
 }
 
+// The halves of a stretch start `columns` apart. Plain pointers as arguments: through a capture, loops do not vectorise.
+template <bool with_addend, class T>
+GENPIPE_FN void backward_stretch(const T* __restrict grad, const T* __restrict x, const T* __restrict addend,
+                                 T* __restrict grad_x, int64_t columns, int64_t count) {
+  typedef compute_t<T> C;
+  for (int64_t j = 0; j < count; ++j) {
+    C a = load(x + j), b = load(x + columns + j), grad_a, grad_b;
+    if (with_addend) a += load(addend + j), b += load(addend + columns + j);
+    gated_backward(C(load(grad + j)), a, b, &grad_a, &grad_b);
+    store(grad_x + j, grad_a);
+    store(grad_x + columns + j, grad_b);
+  }
+}
+
 template <class T>
 GENPIPE_FN void backward(const GatedActivationBackwardArgs& a, int64_t begin, int64_t end) {
-  typedef compute_t<T> C;
   for_each_stretch(begin, end, a.columns, [&](int64_t row, int64_t first, int64_t count) {
     int64_t at = 2 * row * a.columns + first;
-    const T* x = static_cast<const T*>(a.x) + at;
-    const T* x_b = x + a.columns;
-    const T* addend = a.addend == nullptr ? nullptr : static_cast<const T*>(a.addend) + at;
     const T* grad = static_cast<const T*>(a.grad) + row * a.columns + first;
-    T* grad_a = static_cast<T*>(a.grad_x) + at;
-    T* grad_b = grad_a + a.columns;
-    auto one = [&](int64_t j, C value_a, C value_b) {
-      C by_a, by_b;
-      gated_backward(C(load(grad + j)), value_a, value_b, &by_a, &by_b);
-      store(grad_a + j, by_a);
-      store(grad_b + j, by_b);
-    };
-    if (addend == nullptr) {
-      for (int64_t j = 0; j < count; ++j) one(j, load(x + j), load(x_b + j));
+    const T* x = static_cast<const T*>(a.x) + at;
+    T* grad_x = static_cast<T*>(a.grad_x) + at;
+    if (a.addend == nullptr) {
+      backward_stretch<false>(grad, x, static_cast<const T*>(nullptr), grad_x, a.columns, count);
     } else {
-      const T* addend_b = addend + a.columns;
-      for (int64_t j = 0; j < count; ++j) one(j, load(x + j) + load(addend + j), load(x_b + j) + load(addend_b + j));
+      backward_stretch<true>(grad, x, static_cast<const T*>(a.addend) + at, grad_x, a.columns, count);
     }
   });
 }

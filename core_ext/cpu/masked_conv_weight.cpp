@@ -70,6 +70,28 @@ GENPIPE_FN void products(const C* base, const int64_t* offsets, int64_t count, i
   }
 }
 
+// partial[kSlab] += the sum of grad's pixels.
+template <class C>
+GENPIPE_FN void add_columns(const C* grad, int64_t pixels, C* partial) {
+  typedef Vector<C> Vec;
+  for (int64_t channel = 0; channel < kSlab; channel += 4 * Vec::kWidth) {
+    typename Vec::V sums[4];
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) sums[n] = Vec::zero();
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+#pragma GCC unroll 4
+      for (int n = 0; n < 4; ++n) {
+        sums[n] = Vec::add(sums[n], Vec::load(grad + pixel * kSlab + channel + n * Vec::kWidth));
+      }
+    }
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) {
+      C* to = partial + channel + n * Vec::kWidth;
+      Vec::store(to, Vec::add(Vec::load(to), sums[n]));
+    }
+  }
+}
+
 // Adds a stretch of pixels to a slab's partial sums.
 template <class C>
 GENPIPE_FN void add_stretch(const C* base, const int64_t* offsets, int64_t count, int64_t width, const C* grad,
@@ -88,12 +110,7 @@ GENPIPE_FN void add_stretch(const C* base, const int64_t* offsets, int64_t count
 #endif
     }
   }
-  C* bias = partial + count * kSlab;
-  for (int64_t channel = 0; channel < kSlab; ++channel) {
-    C sum = 0;
-    for (int64_t pixel = 0; pixel < rows * columns; ++pixel) sum += grad[pixel * kSlab + channel];
-    bias[channel] += sum;
-  }
+  add_columns(grad, rows * columns, partial + count * kSlab);
 }
 
 // The partial sums of one part and one slab.
