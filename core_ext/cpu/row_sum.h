@@ -50,28 +50,25 @@ GENPIPE_FN double sum_row(int64_t columns, Terms terms) {
 }
 
 // out[row] = the sum of its terms, for the rows [begin, end); terms(at, count, out) gives those of the elements at, …,
-// at + count - 1 of the array.
+// at + count - 1 of the array. Short rows share a call, so that loops over its range are long.
 template <class C, class Terms>
 GENPIPE_FN void sum_rows(void* out, int64_t begin, int64_t end, int64_t columns, Terms terms) {
-  for (int64_t row = begin; row < end; ++row) {
-    static_cast<C*>(out)[row] = C(sum_row<C>(columns, [&](int64_t column, int64_t count, C* block) {
-      terms(row * columns + column, count, block);
-    }));
+  C* sums = static_cast<C*>(out);
+  if (columns > kSumBlock / 2 || columns == 0) {
+    for (int64_t row = begin; row < end; ++row) {
+      sums[row] = C(sum_row<C>(columns, [&](int64_t column, int64_t count, C* block) {
+        terms(row * columns + column, count, block);
+      }));
+    }
+    return;
   }
-}
-
-// The same by the same tree, where terms takes ranges that reach over the ends of rows: short rows share their calls,
-// so that loops over a range are long whatever the rows.
-template <class C, class Terms>
-GENPIPE_FN void sum_rows_of_range(void* out, int64_t begin, int64_t end, int64_t columns, Terms terms) {
-  if (columns > kSumBlock || columns == 0) return sum_rows<C>(out, begin, end, columns, terms);
   C block[kSumBlock + kSumLanes];
   int64_t group = kSumBlock / columns;
   for (int64_t row = begin; row < end; row += group) {
     int64_t rows = min(group, end - row);
     terms(row * columns, rows * columns, static_cast<C*>(block));
     // From the last to the first: a sum spoils what follows its terms.
-    for (int64_t r = rows - 1; r >= 0; --r) static_cast<C*>(out)[row + r] = C(sum_block(block + r * columns, columns));
+    for (int64_t r = rows - 1; r >= 0; --r) sums[row + r] = C(sum_block(block + r * columns, columns));
   }
 }
 

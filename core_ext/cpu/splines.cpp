@@ -150,7 +150,7 @@ template <class T, bool inverse>
 GENPIPE_FN void forward(const RationalQuadraticSplineArgs& a, int64_t begin, int64_t end) {
   typedef compute_t<T> C;
   Group<C> g;
-  sum_rows_of_range<C>(a.log_det, begin, end, a.columns, [&](int64_t at, int64_t count, C* terms) {
+  sum_rows<C>(a.log_det, begin, end, a.columns, [&](int64_t at, int64_t count, C* terms) {
     for (int64_t first = 0; first < count; first += kGroup) {
       int64_t n = min(kGroup, count - first), element = at + first;
       locate(static_cast<const T*>(a.x) + element,

@@ -1,6 +1,7 @@
 #include "genpipe/bernoulli_nll.h"
 
 #include "row_sum.cuh"
+#include "row_tiles.cuh"
 
 namespace genpipe {
 namespace cuda {
@@ -9,12 +10,9 @@ namespace {
 template <class T>
 struct Forward {
   typedef compute_t<T> C;
-  static constexpr bool kScratch = false;
   BernoulliNllArgs a;
 
-  __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
-  __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
-    int64_t i = row * a.columns + column + offset;
+  __device__ C operator()(int64_t i) const {
     C logit = load(static_cast<const T*>(a.logits) + i), x = load(static_cast<const T*>(a.x) + i);
     C decay = exp_decay(abs(logit));
     if (a.slope != nullptr) static_cast<C*>(a.slope)[i] = C(a.scale) * bernoulli_nll_slope(logit, x, decay);
@@ -39,7 +37,7 @@ struct Backward {
 int bernoulli_nll(const BernoulliNllArgs& a, void* stream) {
   return dispatch_dtype(a.dtype, [&](auto t) {
     typedef decltype(t) T;
-    return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
+    return launch_sum_row_terms<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
   });
 }
 

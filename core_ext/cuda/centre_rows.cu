@@ -1,6 +1,6 @@
 #include "genpipe/centre_rows.h"
 
-#include "row_sum.cuh"
+#include "row_tiles.cuh"
 
 namespace genpipe {
 namespace cuda {
@@ -8,13 +8,10 @@ namespace {
 
 template <class T, class O>
 struct Centre {
-  static constexpr bool kScratch = false;
   CentreRowsArgs a;
 
-  __device__ void prepare(int64_t, int64_t, int64_t, double*, int) const {}
-  __device__ double at(int64_t row, int64_t column, int64_t offset, const double*) const {
-    int64_t j = column + offset, i = row * a.columns + j;
-    double value = centred(static_cast<const T*>(a.x) + i, a.centre[j], a.scale);
+  __device__ double operator()(int64_t i) const {
+    double value = centred(static_cast<const T*>(a.x) + i, a.centre[i % a.columns], a.scale);
     store_rounded(static_cast<O*>(a.out) + i, value);
     return value * value;
   }
@@ -25,7 +22,7 @@ struct Centre {
 int centre_rows(const CentreRowsArgs& a, void* stream) {
   return dispatch_dtype(a.dtype, [&](auto t) {
     return dispatch_dtype(a.out_dtype, [&](auto o) {
-      return launch_sum_rows<double>(Centre<decltype(t), decltype(o)>{a}, a.rows, a.columns, a.squares, stream);
+      return launch_sum_row_terms<double>(Centre<decltype(t), decltype(o)>{a}, a.rows, a.columns, a.squares, stream);
     });
   });
 }

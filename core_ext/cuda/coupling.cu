@@ -11,21 +11,16 @@ template <class T, bool bounded, bool masked, bool inverse>
 struct Forward {
   typedef compute_t<T> C;
   AffineCouplingArgs a;
-  size_t scratch_bytes;
 
-  __device__ void operator()(int64_t first, int64_t count, C*, C* out) const {
-    C limit = C(a.limit), per_limit = C(1 / a.limit);
-    for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {
-      int64_t at = first + i, row = at / a.columns, j = at - row * a.columns;
-      bool held = masked && a.mask[j] != 0;
-      C raw = load(static_cast<const T*>(a.log_scale) + row * a.log_scale_stride + j);
-      C t = load(static_cast<const T*>(a.shift) + row * a.shift_stride + j), x = load(static_cast<const T*>(a.x) + at);
-      C s = held ? C(0) : coupling_scale<bounded>(raw, limit, per_limit).log_scale;
-      t = held ? C(0) : t;
-      store(static_cast<T*>(a.y) + at, inverse ? uncouple(x, t, s) : couple(x, t, s));
-      out[i] = inverse ? -s : s;
-    }
-    __syncthreads();
+  __device__ C operator()(int64_t at) const {
+    int64_t row = at / a.columns, j = at - row * a.columns;
+    bool held = masked && a.mask[j] != 0;
+    C raw = load(static_cast<const T*>(a.log_scale) + row * a.log_scale_stride + j);
+    C t = load(static_cast<const T*>(a.shift) + row * a.shift_stride + j), x = load(static_cast<const T*>(a.x) + at);
+    C s = held ? C(0) : coupling_scale<bounded>(raw, C(a.limit), C(1 / a.limit)).log_scale;
+    t = held ? C(0) : t;
+    store(static_cast<T*>(a.y) + at, inverse ? uncouple(x, t, s) : couple(x, t, s));
+    return inverse ? -s : s;
   }
 };
 
@@ -53,8 +48,8 @@ struct Backward {
 int affine_coupling(const AffineCouplingArgs& a, void* stream) {
   return dispatch_coupling(a, [&](auto t, auto bounded, auto masked, auto inverse) {
     typedef decltype(t) T;
-    Forward<T, decltype(bounded)::value, decltype(masked)::value, decltype(inverse)::value> terms{a, 0};
-    return launch_sum_row_tiles<compute_t<T>>(terms, a.rows, a.columns, a.log_det, kThreads, stream);
+    Forward<T, decltype(bounded)::value, decltype(masked)::value, decltype(inverse)::value> term{a};
+    return launch_sum_row_terms<compute_t<T>>(term, a.rows, a.columns, a.log_det, stream);
   });
 }
 

@@ -1,6 +1,7 @@
 #include "genpipe/gaussian_nll.h"
 
 #include "row_sum.cuh"
+#include "row_tiles.cuh"
 
 namespace genpipe {
 namespace cuda {
@@ -9,12 +10,9 @@ namespace {
 template <class T>
 struct Forward {
   typedef compute_t<T> C;
-  static constexpr bool kScratch = false;
   GaussianNllArgs a;
 
-  __device__ void prepare(int64_t, int64_t, int64_t, C*, int) const {}
-  __device__ C at(int64_t row, int64_t column, int64_t offset, const C*) const {
-    int64_t i = row * a.columns + column + offset;
+  __device__ C operator()(int64_t i) const {
     return gaussian_nll_term(load(static_cast<const T*>(a.mean) + i), load(static_cast<const T*>(a.log_var) + i),
                              load(static_cast<const T*>(a.x) + i));
   }
@@ -39,7 +37,7 @@ struct Backward {
 int gaussian_nll(const GaussianNllArgs& a, void* stream) {
   return dispatch_dtype(a.dtype, [&](auto t) {
     typedef decltype(t) T;
-    return launch_sum_rows<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
+    return launch_sum_row_terms<compute_t<T>>(Forward<T>{a}, a.rows, a.columns, a.nll, stream);
   });
 }
 

@@ -1,5 +1,5 @@
-// Sums over rows by the tree of row_sum.h for terms that are dear: a block takes whole rows where they are short, and
-// otherwise one row, kSumBlock terms at a time; each of its threads makes terms, half a warp adds up a row's.
+// Sums over rows by the tree of row_sum.h: a block takes whole rows where they are short, and otherwise one row, kSumBlock
+// terms at a time; all of its threads make terms, half a warp adds up a row's.
 #pragma once
 
 #include "genpipe/row_sum.h"
@@ -45,6 +45,23 @@ int launch_sum_row_tiles(Terms terms, int64_t rows, int64_t columns, void* out, 
   GENPIPE_CUDA_LAUNCH((sum_row_tiles<C, Terms>), blocks_for(rows, group), threads,
                       kSumBlock * sizeof(C) + terms.scratch_bytes, stream, terms, rows, columns, static_cast<C*>(out));
   return int(cudaGetLastError());
+}
+
+// The same for terms that come one by one: term(i), of element i.
+template <class C, class Term>
+struct OneByOne {
+  Term term;
+  static constexpr int scratch_bytes = 0;
+
+  __device__ void operator()(int64_t first, int64_t count, C*, C* out) const {
+    for (int64_t i = threadIdx.x; i < count; i += blockDim.x) out[i] = term(first + i);
+    __syncthreads();
+  }
+};
+
+template <class C, class Term>
+int launch_sum_row_terms(Term term, int64_t rows, int64_t columns, void* out, void* stream) {
+  return launch_sum_row_tiles<C>(OneByOne<C, Term>{term}, rows, columns, out, kThreads, stream);
 }
 
 }  // namespace cuda

@@ -50,25 +50,25 @@ DType check_floating(const char* op, const char* name, const Tensor& x) {
 
 void check_dtype(const char* op, const char* name, const Tensor& x, ScalarType expected) {
   check(x.scalar_type() == expected, op, name, " must be ", dtype_name(expected), ", got ",
-                  dtype_name(x.scalar_type()));
+        dtype_name(x.scalar_type()));
 }
 
 void check_same_dtype(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y) {
   check(x.scalar_type() == y.scalar_type(), op, name, " must have the dtype of ", other,
-                  " (", dtype_name(y.scalar_type()), "), got ", dtype_name(x.scalar_type()));
+        " (", dtype_name(y.scalar_type()), "), got ", dtype_name(x.scalar_type()));
 }
 
 void check_same_shape(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y) {
   bool same = x.dim() == y.dim();
   for (int64_t d = 0; same && d < x.dim(); ++d) same = x.size(d) == y.size(d);
   check(same, op, name, " must have the shape of ", other, " ", shape_text(y), ", got ",
-                  shape_text(x));
+        shape_text(x));
 }
 
 void check_same_device(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y) {
   bool same = x.is_cpu() == y.is_cpu() && x.is_cuda() == y.is_cuda() && x.get_device_index() == y.get_device_index();
   check(same, op, name, " must be on the device of ", other, " (", device_text(y),
-                  "), got ", device_text(x));
+        "), got ", device_text(x));
 }
 
 void check_alike(const char* op, const char* name, const Tensor& x, const char* other, const Tensor& y) {
@@ -79,12 +79,12 @@ void check_alike(const char* op, const char* name, const Tensor& x, const char* 
 
 void check_batched(const char* op, const char* name, const Tensor& x) {
   check(x.dim() >= 1, op, name,
-                  " must have a batch dimension, (B, *event), got a tensor without dimensions");
+        " must have a batch dimension, (B, *event), got a tensor without dimensions");
 }
 
 void check_contiguous(const char* op, const char* name, const Tensor& x) {
   check(x.is_contiguous(), op, name, " must be contiguous, got a strided view of shape ",
-                  shape_text(x));
+        shape_text(x));
 }
 
 void check_device(const char* op, const char* name, Device device) {

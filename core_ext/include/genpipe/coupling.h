@@ -37,9 +37,8 @@ struct CouplingScale {
 template <bool bounded, class T>
 GENPIPE_FN CouplingScale<T> coupling_scale(T raw, T limit, T per_limit) {
   if (!bounded) return {raw, T(1)};
-  T u = raw * per_limit, decay = exp_decay(T(2) * abs(u));
-  T tanh = (T(1) - decay) / (T(1) + decay);
-  return {limit * select(u < T(0), -tanh, tanh), fma(-tanh, tanh, T(1))};
+  T slope, bounded_raw = limit * tanh_with_slope(raw * per_limit, &slope);
+  return {bounded_raw, slope};
 }
 
 template <class T>
