@@ -45,7 +45,7 @@ void launch(CategoricalNllArgs& args, const Tensor& logits, const Tensor& x) {
     }
   }
   Tensor pixel_nll;
-  if (x.is_cuda() && args.nll != nullptr) {
+  if (runs_on_cuda(x) && args.nll != nullptr) {
     ScalarType precision = args.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float;
     pixel_nll = torch::stable::empty({args.rows, columns}, precision, std::nullopt, x.device());
     args.pixel_nll = pixel_nll.mutable_data_ptr();
