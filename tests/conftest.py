@@ -46,7 +46,11 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     skip_slow = pytest.mark.skip(reason="slow: runs with --slow")
     skip_gpu = pytest.mark.skip(reason="needs a CUDA device: runs with --device cuda")
+    skip_native = pytest.mark.skip(reason="needs native code: takes minutes over emulated CUDA kernels")
+    emulated = os.environ.get("GENPIPE_CPU") == "cuda-emulation"
     for item in items:
+        if "native" in item.keywords and emulated:
+            item.add_marker(skip_native)
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(skip_slow)
         if "gpu" in item.keywords and not config.getoption("--device").startswith("cuda"):

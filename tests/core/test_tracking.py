@@ -28,8 +28,10 @@ def space(tmp_path):
 
 @pytest.fixture
 def run(plugins, toy_recipe, space):
+    recipe = toy_recipe()
+
     def start(*overrides, **options):
-        return api.run(toy_recipe(), overrides, workspace=space.root, executor="inline", progress=False, **options)
+        return api.run(recipe, overrides, workspace=space.root, executor="inline", progress=False, **options)
 
     return start
 

@@ -176,6 +176,7 @@ def linear_gaussian(num_codes, dtype=torch.float64, rows=400):
     return log_weights, marginal, (slope, log_var, w)
 
 
+@pytest.mark.native
 def test_importance_weighted_bounds_grow_towards_the_marginal_likelihood():
     bounds = []
     for num_codes in (1, 5, 50, 2000):
@@ -190,6 +191,7 @@ def test_importance_weighted_bounds_grow_towards_the_marginal_likelihood():
     assert bounds[-1] == pytest.approx(exact, abs=2e-3)
 
 
+@pytest.mark.native
 def test_the_doubly_reparameterised_gradient_is_the_bound_s_in_expectation():
     log_weights, _, leaves = linear_gaussian(64, rows=3000)
     plain = torch.autograd.grad(ops.log_mean_exp(log_weights()[0]).mean(), leaves)
