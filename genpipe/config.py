@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -26,6 +27,10 @@ class Config(BaseModel):
 
 
 CHOICE = "x-genpipe-choice"
+
+
+class NotInKey:
+    """Marks a field that changes how a step's result is come by, not what it is: no part of the step's key."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,37 @@ class Component:
         )
 
 
+def key_values(config: Any) -> Any:
+    """A config as plain data without the fields that are no part of a key, at any depth."""
+    if isinstance(config, Component):
+        return {"name": config.name, **key_values(config.config)}
+    if isinstance(config, Config):
+        fields = type(config).model_fields
+        kept = [name for name, field in fields.items() if not any(isinstance(m, NotInKey) for m in field.metadata)]
+        plain = config.model_dump(mode="json", include=set(kept))
+        return {
+            name: key_values(value) if _holds_configs(value := getattr(config, name)) else plain[name] for name in kept
+        }
+    if isinstance(config, Mapping):
+        return {str(key): key_values(value) for key, value in config.items()}
+    return [key_values(item) for item in config] if isinstance(config, list | tuple) else config
+
+
+def _holds_configs(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_configs(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_configs(item) for item in value)
+    return isinstance(value, Component | Config)
+
+
 FamilyChoice = Annotated[Component, Kind("family")]
 DatasetChoice = Annotated[Component, Kind("dataset")]
 MetricChoice = Annotated[Component, Kind("metric")]
 FeatureExtractorChoice = Annotated[Component, Kind("feature_extractor")]
+
+NumWorkers = Annotated[PositiveInt, NotInKey()]
+"""Of a step's option `workers`: processes that share its work, each with the step's resources."""
 
 
 class Resources(Config):

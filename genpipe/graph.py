@@ -20,7 +20,8 @@ class Step:
     stage: name of a registered stage; config: its validated config.
     inputs: for each of the stage's ports, the id of the step whose artifact goes there. A stage's port whose
     kind ends in "?" may be left out.
-    seed: the step's own; resources: asked of the executor, no part of the key.
+    seed: the step's own; resources: asked of the executor, no part of the key. workers: processes that share the
+    step's work, each with these resources.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Step:
     inputs: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     resources: Resources | None = None
+    workers: int = 1
 
 
 class Graph:

@@ -8,6 +8,7 @@ from typing import Any
 
 from genpipe.artifacts import read_manifest, verify
 from genpipe.components import Stage, load_reference
+from genpipe.config import key_values
 from genpipe.digest import CodeDigests, changes, step_key
 from genpipe.errors import ArtifactError, DataError, PluginError, UsageError, nearest
 from genpipe.graph import Graph, Step
@@ -144,7 +145,7 @@ def _key_parts(
                 raise DataError(f"step '{step.id}', {component.kind} '{component.name}': {error}") from error
     parts: dict[str, Any] = {
         "stage": stage.name,
-        "config": step.config.model_dump(mode="json"),
+        "config": key_values(step.config),
         "seed": step.seed,
         "inputs": {port: planned[source].key for port, source in step.inputs.items()},
         "code": code.closure(modules),

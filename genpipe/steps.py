@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genpipe.parallel import FanOut, InThisProcess
 from genpipe.registry import Registry
 
 
@@ -54,7 +55,7 @@ class StepContext:
     scratch: folder that outlives a failed or killed attempt of this same key; for checkpoints.
     summary: what the stage wants shown beside its artifact (JSON values); a "metrics" mapping inside goes to the
     tracker as final numbers.
-    device: "cpu" or "cuda"; cpus: threads to compute with.
+    device: "cpu" or "cuda"; cpus: threads to compute with. fan_out: shares independent work with other processes.
 
     How an input was made (its stage's config, seed, seconds, summary) is in its manifest, genpipe.artifacts.
     """
@@ -70,4 +71,5 @@ class StepContext:
     progress: ProgressFile
     device: str = "cpu"
     cpus: int = 1
+    fan_out: FanOut = field(default_factory=InThisProcess)
     summary: dict[str, Any] = field(default_factory=dict)

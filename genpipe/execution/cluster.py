@@ -80,8 +80,10 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         import ray
 
-        options: dict[str, Any] = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_retries": 0, "name": job.step}
-        if job.memory_gib is not None:
+        options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "name": job.step}
+        if job.workers == 1:  # with more, the workers ask, and the step that waits for them holds nothing
+            options |= {"num_cpus": job.cpus, "num_gpus": job.gpus}
+        if job.workers == 1 and job.memory_gib is not None:
             options["memory"] = int(job.memory_gib * 2**30)
         self._tasks[ray.remote(**options)(_remote_job).remote(job)] = job
 

@@ -179,6 +179,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Jo
         cpus=resources.cpus if resources else 1,
         gpus=resources.gpus if resources else 0,
         memory_gib=resources.memory_gib if resources else None,
+        workers=step.workers,
         redo=planned.redo,
     )
 

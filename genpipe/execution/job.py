@@ -44,6 +44,7 @@ class Job:
     cpus: int
     gpus: int
     memory_gib: float | None
+    workers: int = 1
     redo: bool = False
 
 

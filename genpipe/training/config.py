@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from genpipe.config import Config
+from genpipe.config import Config, NotInKey, NumWorkers
 
 
 class TrainConfig(Config):
@@ -27,9 +27,11 @@ class TrainConfig(Config):
     accumulation: int = Field(1, ge=1, description="micro-batches that a batch is cut into, to save memory")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the forward pass")
     log_every: int = Field(50, ge=1, description="steps between logged losses, each a mean over those steps")
-    checkpoint_every: int | None = Field(
+    checkpoint_every: Annotated[int | None, NotInKey()] = Field(
         None, ge=1, description="steps between checkpoints; null writes one about every 20 seconds"
     )
+
+    workers: NumWorkers = Field(1, description="processes that share each batch; the result is the same, to rounding")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genpipe.components import Family
+from genpipe.config import key_values
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, DivergedError, PluginError, UsageError
@@ -123,8 +124,7 @@ class _Loop:
         self.identity = {
             "family": model.family.name,
             "model": model.config.model_dump(mode="json"),
-            # Where the loop reports and saves has no part in where it arrives.
-            "train": config.model_dump(mode="json", exclude={"checkpoint_every"}),
+            "train": key_values(config),
             "spec": {"name": model.spec.name, "shape": list(model.spec.shape), "levels": model.spec.levels},
             "num_examples": len(feed.split),
             "seed": seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from genpipe.config import Config, DatasetChoice
+from genpipe.config import Config, DatasetChoice, NumWorkers
 
 
 class DataConfig(Config):
@@ -13,6 +13,7 @@ class DataConfig(Config):
     dataset: DatasetChoice = Field(description="the data set: a name, or a mapping with its name and options")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the examples held out for evaluation")
     validation_fraction: float = Field(0.0, ge=0, lt=1, description="share of the examples held out to watch training")
+    workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
     limit: int | None = Field(None, ge=4, description="keep this many examples, chosen by hash; None keeps all")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from genpipe.config import Config, FeatureExtractorChoice, MetricChoice
+from genpipe.config import Config, FeatureExtractorChoice, MetricChoice, NumWorkers
 
 # Names; whoever reads the recipe turns them into components.
 DEFAULT_METRICS: Any = ("likelihood", "frechet", "novelty")
@@ -30,6 +30,7 @@ class EvaluateConfig(Config):
         description="examples in every row; None takes as many as are held out and were trained on",
     )
     batch_size: int = Field(256, ge=1, description="examples scored at once; changes speed and memory only")
+    workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
     num_nearest: int = Field(
         12, ge=0, le=64, description="samples kept beside their nearest training example, the closest first"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from genpipe.config import Config
+from genpipe.config import Config, NumWorkers
 
 
 class SampleConfig(Config):
@@ -12,6 +12,7 @@ class SampleConfig(Config):
 
     num: int = Field(64, ge=1, description="examples to draw")
     batch_size: int = Field(256, ge=1, description="examples drawn at once; changes speed and memory only")
+    workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
     sampler: str | None = Field(None, description="one of the family's samplers; None takes its default")
     num_steps: int | None = Field(None, ge=1, description="network evaluations along the way, for families that step")
     eta: float | None = Field(

@@ -15,7 +15,7 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
     """
     ask = config.resources
     return [
-        Step(id="data", stage="data", config=config.data, seed=seed, resources=ask.data),
+        Step(id="data", stage="data", config=config.data, seed=seed, resources=ask.data, workers=config.data.workers),
         Step(
             id="train",
             stage="train",
@@ -23,6 +23,7 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
             inputs={"data": "data"},
             seed=seed,
             resources=ask.train,
+            workers=config.train.workers,
         ),
         Step(
             id="sample",
@@ -31,6 +32,7 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
             inputs={"model": "train", "data": "data"},
             seed=seed,
             resources=ask.sample,
+            workers=config.sample.workers,
         ),
         Step(
             id="evaluate",
@@ -39,6 +41,7 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
             inputs={"data": "data", "model": "train", "samples": "sample"},
             seed=seed,
             resources=ask.evaluate,
+            workers=config.evaluate.workers,
         ),
         Step(
             id="report",

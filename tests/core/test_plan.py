@@ -6,6 +6,7 @@ from genpipe.errors import DataError, UsageError
 from genpipe.graph import Graph, Step
 from genpipe.plan import Choice, make_plan
 from genpipe.recipe import load_recipe
+from genpipe.registry import registry
 from genpipe.workspace import Workspace
 
 
@@ -116,3 +117,18 @@ def test_graphs_refuse_cycles_and_steps_that_are_not_there(plugins):
         Graph([Step(id=i, stage="s", config=config, inputs={"x": o}) for i, o in (("a", "b"), ("b", "a"))])
     with pytest.raises(UsageError, match="takes from 'z', which is not in the graph"):
         Graph([Step(id="a", stage="s", config=config, inputs={"x": "z"})])
+
+
+def test_workers_are_no_part_of_a_key(tmp_path):
+    def keys(*overrides):
+        recipe = load_recipe("digits-vae", overrides, registry=registry())
+        steps = make_plan(recipe, registry(), Workspace.choose(tmp_path)).steps
+        return {name: step.key for name, step in steps.items()}, {
+            name: step.step.workers for name, step in steps.items()
+        }
+
+    alone, _ = keys()
+    shared, workers = keys("train.workers=4", "sample.workers=2", "train.checkpoint_every=10")
+    assert shared == alone
+    assert workers == {"data": 1, "train": 4, "sample": 2, "evaluate": 1, "report": 1}
+    assert keys("train.steps=7")[0]["train"] != alone["train"]

@@ -1,0 +1,5 @@
+"""Work of one step shared between processes: what a stage asks for, whatever runs it."""
+
+from genpipe.parallel.fan_out import FanOut, InThisProcess
+
+__all__ = ["FanOut", "InThisProcess"]
