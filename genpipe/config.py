@@ -15,6 +15,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -99,9 +101,28 @@ NumWorkers = Annotated[PositiveInt, NotInKey()]
 """Of a step's option `workers`: processes that share its work, each with the step's resources."""
 
 
+_BUILTIN_RESOURCES = {"cpu": "cpus", "gpu": "gpus", "memory": "memory_gib"}
+
+
 class Resources(Config):
-    """What one step asks of the machine. A step computes with as many threads as it has CPUs."""
+    """What one step asks of the machine, for each of its workers. It computes with as many threads as it has CPUs."""
 
     cpus: PositiveInt = Field(1, description="CPUs, and so threads.")
     gpus: NonNegativeInt = Field(0, description="GPUs; the step computes on one where it has any.")
     memory_gib: PositiveFloat | None = Field(None, description="Memory to set aside, in GiB.")
+    custom: dict[str, PositiveFloat] = Field({}, description="Amounts of resources that the cluster's nodes name.")
+    accelerator_type: str | None = Field(None, description="GPU to run on, by Ray's name for it, such as H100.")
+
+    @field_validator("custom")
+    @classmethod
+    def _custom_is_not_builtin(cls, custom: dict[str, float]) -> dict[str, float]:
+        for name in custom:
+            if field := _BUILTIN_RESOURCES.get(name.lower()):
+                raise ValueError(f"'{name}' is none of the nodes' own; expected in '{field}'")
+        return custom
+
+    @model_validator(mode="after")
+    def _accelerator_is_asked_for(self) -> Resources:
+        if self.accelerator_type is not None and not self.gpus:
+            raise ValueError(f"accelerator_type {self.accelerator_type!r} names a GPU, and gpus is 0")
+        return self

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genpipe.parallel import FanOut, InThisProcess
+from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import Registry
 
 
@@ -56,6 +56,7 @@ class StepContext:
     summary: what the stage wants shown beside its artifact (JSON values); a "metrics" mapping inside goes to the
     tracker as final numbers.
     device: "cpu" or "cuda"; cpus: threads to compute with. fan_out: shares independent work with other processes.
+    resources: what each of the step's workers may hold on the cluster.
 
     How an input was made (its stage's config, seed, seconds, summary) is in its manifest, genpipe.artifacts.
     """
@@ -71,5 +72,6 @@ class StepContext:
     progress: ProgressFile
     device: str = "cpu"
     cpus: int = 1
+    resources: WorkerResources = field(default_factory=WorkerResources)
     fan_out: FanOut = field(default_factory=InThisProcess)
     summary: dict[str, Any] = field(default_factory=dict)

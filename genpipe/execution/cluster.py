@@ -69,22 +69,20 @@ class RayExecutor:
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         for job in jobs:
-            if not any(n.get("CPU", 0) >= job.cpus and n.get("GPU", 0) >= job.gpus for n in nodes):
+            if not any(n.get("CPU", 0) >= job.resources.cpus and n.get("GPU", 0) >= job.resources.gpus for n in nodes):
                 most = max((n.get("CPU", 0) for n in nodes), default=0)
                 gpus = max((n.get("GPU", 0) for n in nodes), default=0)
                 raise UsageError(
-                    f"step '{job.step}' asks for {job.cpus} CPUs and {job.gpus} GPUs; the largest node has "
+                    f"step '{job.step}' asks for {job.resources.cpus} CPUs and {job.resources.gpus} GPUs; the largest node has "
                     f"{most:g} CPUs and {gpus:g} GPUs (resources.{job.step}.cpus, resources.{job.step}.gpus)"
                 )
 
     def submit(self, job: Job) -> None:
         import ray
 
-        options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "name": job.step}
-        if job.workers == 1:  # with more, the workers ask, and the step that waits for them holds nothing
-            options |= {"num_cpus": job.cpus, "num_gpus": job.gpus}
-        if job.workers == 1 and job.memory_gib is not None:
-            options["memory"] = int(job.memory_gib * 2**30)
+        # with several workers they ask, and the task that waits for them holds nothing
+        held: dict[str, Any] = job.resources.ray_options() if job.workers == 1 else {"num_cpus": 0}
+        options = {"max_retries": 0, "name": job.step, **held}
         self._tasks[ray.remote(**options)(_remote_job).remote(job)] = job
 
     def wait(self, seconds: float) -> list[Outcome]:

@@ -16,6 +16,7 @@ from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import Job, Outcome
 from genpipe.observers import Observers
+from genpipe.parallel import WorkerResources
 from genpipe.plan import Plan, PlannedStep
 from genpipe.runs import FAILED, FINISHED, KILLED, RUNNING, Run, StepRecord
 from genpipe.workspace import Workspace
@@ -159,7 +160,7 @@ def _drive(
 
 
 def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Job:
-    step, resources = planned.step, planned.step.resources
+    step = planned.step
     return Job(
         step=step.id,
         stage=step.stage,
@@ -176,9 +177,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Jo
         scratch=str(workspace.scratch(planned.key)),
         log=str(run.log(step.id)),
         progress=str(run.progress(step.id)),
-        cpus=resources.cpus if resources else 1,
-        gpus=resources.gpus if resources else 0,
-        memory_gib=resources.memory_gib if resources else None,
+        resources=WorkerResources(**step.resources.model_dump()) if step.resources else WorkerResources(),
         workers=step.workers,
         redo=planned.redo,
     )

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError
 from genpipe.execution.turns import sole_maker
+from genpipe.parallel import WorkerResources
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
 from genpipe.validation import restore_config
@@ -27,7 +28,10 @@ from genpipe.validation import restore_config
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A step, addressed: only plain values and absolute paths, so that it can cross to any worker."""
+    """A step, addressed: only plain values and absolute paths, so that it can cross to any worker.
+
+    resources: of each of its workers.
+    """
 
     step: str
     stage: str
@@ -41,9 +45,7 @@ class Job:
     scratch: str
     log: str
     progress: str
-    cpus: int
-    gpus: int
-    memory_gib: float | None
+    resources: WorkerResources = field(default_factory=WorkerResources)
     workers: int = 1
     redo: bool = False
 
@@ -96,7 +98,7 @@ def _work(job: Job) -> dict[str, Any]:
 def _make(job: Job) -> dict[str, Any]:
     import torch
 
-    torch.set_num_threads(job.cpus)
+    torch.set_num_threads(job.resources.cpus)
     if job.redo:
         shutil.rmtree(job.scratch, ignore_errors=True)
     plugins = registry()
@@ -115,8 +117,9 @@ def _make(job: Job) -> dict[str, Any]:
             scratch=scratch,
             registry=plugins,
             progress=progress,
-            device="cuda" if job.gpus else "cpu",
-            cpus=job.cpus,
+            device="cuda" if job.resources.gpus else "cpu",
+            cpus=job.resources.cpus,
+            resources=job.resources,
         )
         stage.builder(context)
         facts = {
@@ -148,9 +151,9 @@ def environment(job: Job) -> dict[str, Any]:
         "torch": torch.__version__,
         "machine": platform.machine(),
         "system": platform.system(),
-        "cpus": job.cpus,
+        "cpus": job.resources.cpus,
     }
-    if job.gpus:
+    if job.resources.gpus:
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
 
