@@ -85,7 +85,7 @@ class Family(ComponentRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(ComponentRecord):
-    """A source of real examples. `build(config, seed: int) -> genpipe.data.RawData`.
+    """A source of real examples. `build(config, seed: int)` gives genpipe.data.RawData, or a Source of any size.
 
     fingerprint: reference to `f(config) -> str` that changes when files outside the package change
     (their checksum); None where config and code say it all.
