@@ -9,12 +9,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genpipe.dead_runs import close_dead_runs
 from genpipe.errors import UsageError
 from genpipe.observers import Observers
 from genpipe.plan import Choice, Plan, make_plan
 from genpipe.recipe import Recipe, load_recipe
 from genpipe.registry import Registry, registry
-from genpipe.runs import KILLED, Run, close_dead_runs, find_run
+from genpipe.runs import Run, find_run
 from genpipe.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _listeners(plan: Plan, workspace: Workspace, tracking: str | None, progress:
     """The display, the journal and the tracker, for the time of a run."""
     uri = tracking_uri(tracking, workspace)
     listeners: list[Any] = []
-    dead = close_dead_runs(workspace)
+    close_dead_runs(workspace)
     tracker: Any = nullcontext()
     display: Any = None
     if progress:
@@ -128,13 +129,9 @@ def _listeners(plan: Plan, workspace: Workspace, tracking: str | None, progress:
         listeners.append(display)
     if uri is not None:
         from genpipe.tracking.facts import collect
-        from genpipe.tracking.journal import JOURNAL, Journal
+        from genpipe.tracking.journal import Journal
 
-        journal = Journal(collect())
-        listeners.append(journal)
-        for run in dead:
-            if (run.folder / JOURNAL).exists():  # it was tracked
-                journal.run_finished(run, KILLED, run.error)
+        listeners.append(Journal(collect()))
         from genpipe.tracking.tracker import Tracker, warm
 
         tracker = Tracker(uri, workspace)

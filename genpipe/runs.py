@@ -15,7 +15,7 @@ from typing import Any
 
 from genpipe.artifacts import disk_errors_named, write_atomically
 from genpipe.errors import UsageError, nearest
-from genpipe.processes import process_is_alive
+from genpipe.processes import process_space, process_start
 from genpipe.workspace import Workspace
 
 logger = logging.getLogger("genpipe")
@@ -42,7 +42,10 @@ class StepRecord:
 
 @dataclass
 class Run:
-    """A run's record. Times are seconds since 1970. `folder` is where it lives."""
+    """A run's record. Times are seconds since 1970. `folder` is where it lives.
+
+    pid, pid_started, host, process_space: its driver, as genpipe.processes tells processes apart.
+    """
 
     folder: Path
     id: str
@@ -52,7 +55,9 @@ class Run:
     started: float = 0.0
     ended: float | None = None
     pid: int = 0
+    pid_started: int = 0
     host: str = ""
+    process_space: str = ""
     error: str | None = None
     steps: dict[str, StepRecord] = field(default_factory=dict)
 
@@ -67,9 +72,17 @@ class Run:
         with disk_errors_named(workspace.root):
             (folder / "steps").mkdir(parents=True)
         run = cls(
-            folder, run_id, recipe, int(resolved.get("seed", 0)), RUNNING, now, None, os.getpid(), socket.gethostname()
+            folder,
+            run_id,
+            recipe,
+            seed=int(resolved.get("seed", 0)),
+            started=now,
+            pid=os.getpid(),
+            pid_started=process_start(os.getpid()),
+            host=socket.gethostname(),
+            process_space=process_space(),
+            steps=steps,
         )
-        run.steps = steps
         import yaml
 
         write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(resolved), sort_keys=False))
@@ -134,11 +147,6 @@ class Run:
         """The report's HTML file."""
         return self.one("report") / "report.html"
 
-    @property
-    def is_dead(self) -> bool:
-        """Still marked RUNNING, though its process on this host is gone."""
-        return self.status == RUNNING and self.host == socket.gethostname() and not process_is_alive(self.pid)
-
     def __repr__(self) -> str:
         return f"Run({self.id}, {self.status})"
 
@@ -179,15 +187,3 @@ def find_run(workspace: Workspace, reference: str) -> Run:
         return close[0]
     hint = f"; it begins or ends {len(close)} runs" if close else nearest(reference, [r.id for r in runs])
     raise UsageError(f"there is no run '{reference}' in {workspace.root}{hint} (`genpipe runs` lists them)")
-
-
-def close_dead_runs(workspace: Workspace) -> list[Run]:
-    """Marks runs whose process was killed as KILLED; gives those."""
-    dead = [run for run in all_runs(workspace) if run.is_dead]
-    for run in dead:
-        run.status, run.ended, run.error = KILLED, time.time(), "its process was killed"
-        for step in run.steps.values():
-            if step.status == "RUNNING":
-                step.status = KILLED
-        run.save()
-    return dead

@@ -10,6 +10,7 @@ import click
 
 from genpipe.cli.catalogue import print_table
 from genpipe.cli.run import carry_out, executor_options, recipe_of, show_results
+from genpipe.dead_runs import close_dead_runs
 from genpipe.display import duration
 from genpipe.errors import UsageError
 from genpipe.plan import Choice
@@ -23,6 +24,7 @@ PICTURES, ARRAYS = (".png",), (".npz",)
 @click.pass_context
 def runs(ctx: click.Context) -> None:
     """List runs, newest first; `runs show RUN` tells one."""
+    close_dead_runs(Workspace.choose(ctx.obj))
     if ctx.invoked_subcommand is None:
         found = list(all_runs(Workspace.choose(ctx.obj)))
         if not found:
@@ -35,9 +37,8 @@ def _row(run: Run) -> tuple[str, ...]:
     took = duration(run.ended - run.started) if run.ended else ""
     cached = sum(step.status == "CACHED" for step in run.steps.values())
     steps = f"{len(run.steps)}, {cached} reused" if cached else str(len(run.steps))
-    status = "KILLED" if run.is_dead else run.status
     started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
-    return run.id, run.recipe, status, started, took, steps
+    return run.id, run.recipe, run.status, started, took, steps
 
 
 @runs.command("show")

@@ -13,6 +13,7 @@ import click
 import yaml
 
 from genpipe.api import TRACKING_OFF, run_recipe, tracking_uri
+from genpipe.dead_runs import close_dead_runs
 from genpipe.errors import UsageError
 from genpipe.plan import Choice, Plan, make_plan
 from genpipe.recipe import Recipe, load_recipe
@@ -148,7 +149,9 @@ def plan(
     plugins = registry()
     checked = load_recipe(recipe, overrides, registry=plugins)
     choice = Choice(fresh=fresh, from_step=from_step, to_step=to_step)
-    print_plan(make_plan(checked, plugins, Workspace.choose(workspace), choice))
+    space = Workspace.choose(workspace)
+    close_dead_runs(space)
+    print_plan(make_plan(checked, plugins, space, choice))
 
 
 def print_plan(planned: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 import time
@@ -15,11 +16,14 @@ from genpipe.errors import GenpipeError, Interrupted, StepFailed
 from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import Job, Outcome
+from genpipe.heartbeat import beating
 from genpipe.observers import Observers
 from genpipe.parallel import WorkerResources
 from genpipe.plan import Plan, PlannedStep
 from genpipe.runs import FAILED, FINISHED, KILLED, RUNNING, Run, StepRecord
 from genpipe.workspace import Workspace
+
+logger = logging.getLogger("genpipe")
 
 WAIT_SECONDS = 0.2
 TAIL_LINES = 20
@@ -36,7 +40,7 @@ def execute(plan: Plan, observers: Observers, workspace: Workspace, make_executo
         for name, p in plan.steps.items()
     }
     run = Run.create(workspace, plan.recipe.name, plan.recipe.resolved, steps)
-    with _signals_raise() as received:
+    with beating(run.folder), _signals_raise() as received:
         try:
             observers.notify("run_started", run=run)
             _take(plan, run, workspace, make_executor, observers)
@@ -61,7 +65,10 @@ def _finish(run: Run, observers: Observers, status: str, error: str | None) -> N
     for record in run.steps.values():
         if record.status == RUNNING:
             record.status = KILLED if status == KILLED else FAILED
-    run.save()
+    try:
+        run.save()
+    except GenpipeError as unwritten:  # a full disk: the next command finds the run without a driver, and closes it
+        logger.warning("the record of run %s could not be written: %s", run.id, unwritten)
     observers.notify("run_finished", run=run, status=status, error=error)
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from genpipe import api
 from genpipe.artifacts import read_manifest, verify
+from genpipe.dead_runs import close_dead_runs
 from genpipe.errors import GenpipeError, Interrupted, StepFailed, UsageError
-from genpipe.runs import Run, all_runs, close_dead_runs, find_run
+from genpipe.runs import Run, all_runs, find_run
 from genpipe.workspace import Workspace
 
 RAY_SECONDS = 60
