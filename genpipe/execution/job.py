@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError
 from genpipe.execution.turns import sole_maker
-from genpipe.parallel import WorkerResources
+from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
 from genpipe.validation import restore_config
@@ -69,7 +69,7 @@ def run_job(job: Job, *, redirect: bool) -> Outcome:
     started = time.perf_counter()
     with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
         try:
-            summary = _work(job)
+            summary = _work(job, on_ray=redirect)
             return Outcome(step=job.step, seconds=time.perf_counter() - started, summary=summary)
         except GenpipeError as error:
             log.write(f"error: {error}\n")
@@ -86,16 +86,16 @@ def _failed(job: Job, started: float, error: str, exit_code: int) -> Outcome:
     return Outcome(step=job.step, seconds=time.perf_counter() - started, summary={}, error=error, exit_code=exit_code)
 
 
-def _work(job: Job) -> dict[str, Any]:
+def _work(job: Job, *, on_ray: bool) -> dict[str, Any]:
     with sole_maker(Path(job.scratch)):
         if not job.redo:
             with contextlib.suppress(ArtifactError):
                 summary: dict[str, Any] = verify(Path(job.artifact)).summary
                 return summary  # another run has made it since this one was planned
-        return _make(job)
+        return _make(job, on_ray=on_ray)
 
 
-def _make(job: Job) -> dict[str, Any]:
+def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(job.resources.cpus)
@@ -106,7 +106,7 @@ def _make(job: Job) -> dict[str, Any]:
     final, scratch = Path(job.artifact), Path(job.scratch)
     progress = ProgressFile(Path(job.progress))
     started = time.time()
-    with staging(final.parent) as folder, contextlib.closing(progress):
+    with staging(final.parent) as folder, contextlib.closing(progress), _fan_out(job, on_ray) as fan_out:
         context = StepContext(
             step=job.step,
             stage=job.stage,
@@ -120,6 +120,7 @@ def _make(job: Job) -> dict[str, Any]:
             device="cuda" if job.resources.gpus else "cpu",
             cpus=job.resources.cpus,
             resources=job.resources,
+            fan_out=fan_out,
         )
         stage.builder(context)
         facts = {
@@ -139,6 +140,15 @@ def _make(job: Job) -> dict[str, Any]:
         publish(folder, final, facts, replace=job.redo)
     shutil.rmtree(scratch, ignore_errors=True)  # its checkpoints have served
     return context.summary
+
+
+def _fan_out(job: Job, on_ray: bool) -> contextlib.AbstractContextManager[FanOut]:
+    """Actors where there is a Ray to start them on; a step in the command's own process has that process alone."""
+    if not on_ray or job.workers == 1:
+        return contextlib.nullcontext(InThisProcess())
+    from genpipe.parallel.actors import OnActors
+
+    return contextlib.closing(OnActors(job.workers, job.resources, Path(job.log)))
 
 
 def environment(job: Job) -> dict[str, Any]:

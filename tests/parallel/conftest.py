@@ -1,0 +1,19 @@
+"""A Ray of this folder's own, which its tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="package")
+def on_ray():
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        patch.setenv("PYTHONPATH", path)
+        patch.syspath_prepend(str(Path(__file__).parent))
+        ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        yield
+        ray.shutdown()
