@@ -59,6 +59,33 @@ class Sampler:
     eta: float | None = None
 
 
+def need(family: Family, capability: str) -> None:
+    """CapabilityError where the family cannot do this."""
+    if capability not in family.capabilities:
+        can = ", ".join(sorted(family.capabilities))
+        raise CapabilityError(f"family '{family.name}' has no {capability}; it can: {can}")
+
+
+def choose_sampler(family: Family, sampler: Sampler | str | Mapping[str, Any] | None) -> Sampler:
+    """The sampler meant, checked against the family's."""
+    if isinstance(sampler, str):
+        sampler = Sampler(name=sampler)
+    elif isinstance(sampler, Mapping):
+        unknown = set(sampler) - {"name", "num_steps", "eta"}
+        if unknown:
+            raise UsageError(
+                f"sampler has no option '{min(unknown)}'{nearest(min(unknown), ['name', 'num_steps', 'eta'])}"
+            )
+        sampler = Sampler(**sampler)
+    chosen = sampler or Sampler()
+    known = family.samplers
+    if chosen.name is None:
+        return Sampler(name=known[0] if known else None, num_steps=chosen.num_steps, eta=chosen.eta)
+    if chosen.name not in known:
+        raise UsageError(f"family '{family.name}' has no sampler '{chosen.name}'{nearest(chosen.name, known)}")
+    return chosen
+
+
 class Optimizers(Protocol):
     """What the training loop hands to `train_step`: it owns precision, clipping, accumulation and schedules."""
 
@@ -196,28 +223,11 @@ class Model(nn.Module):
 
     def need(self, capability: str) -> None:
         """CapabilityError where the family cannot do this."""
-        if capability not in self.family.capabilities:
-            can = ", ".join(sorted(self.family.capabilities))
-            raise CapabilityError(f"family '{self.family.name}' has no {capability}; it can: {can}")
+        need(self.family, capability)
 
     def choose_sampler(self, sampler: Sampler | str | Mapping[str, Any] | None) -> Sampler:
         """The sampler meant, checked against the family's."""
-        if isinstance(sampler, str):
-            sampler = Sampler(name=sampler)
-        elif isinstance(sampler, Mapping):
-            unknown = set(sampler) - {"name", "num_steps", "eta"}
-            if unknown:
-                raise UsageError(
-                    f"sampler has no option '{min(unknown)}'{nearest(min(unknown), ['name', 'num_steps', 'eta'])}"
-                )
-            sampler = Sampler(**sampler)
-        chosen = sampler or Sampler()
-        known = self.family.samplers
-        if chosen.name is None:
-            return Sampler(name=known[0] if known else None, num_steps=chosen.num_steps, eta=chosen.eta)
-        if chosen.name not in known:
-            raise UsageError(f"family '{self.family.name}' has no sampler '{chosen.name}'{nearest(chosen.name, known)}")
-        return chosen
+        return choose_sampler(self.family, sampler)
 
     def _labels(self, y: Tensor | int | None, num: int) -> Tensor | None:
         if y is None:

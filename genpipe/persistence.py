@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.errors import ArtifactError, GenpipeError, UsageError
 from genpipe.model import Model
@@ -42,6 +43,23 @@ def save_model(model: Model, folder: Path, registry: Registry | None = None) -> 
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
+def describe_model(folder: Path, registry: Registry) -> tuple[Family, DataSpec]:
+    """The family of the model that `save_model` wrote, and the data that it is of, without its weights.
+
+    Raises as load_model does.
+    """
+    description = _read_description(folder / DESCRIPTION)
+    name, provider = description["family"], description["provider"]
+    try:
+        family: Family = registry.get("family", name)
+    except UsageError as error:
+        raise UsageError(
+            f"{folder} holds a model of family '{name}' by {provider['distribution']} {provider['version']} "
+            f"(plugin '{provider['plugin']}'), which is not installed: {error}"
+        ) from None
+    return family, DataSpec.from_dict(description["spec"])
+
+
 def load_model(folder: Path, registry: Registry, device: torch.device | str = "cpu") -> Model:
     """The model that `save_model` wrote, in eval mode on `device`.
 
@@ -50,13 +68,7 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
     """
     description = _read_description(folder / DESCRIPTION)
     name, provider = description["family"], description["provider"]
-    try:
-        family = registry.get("family", name)
-    except UsageError as error:
-        raise UsageError(
-            f"{folder} holds a model of family '{name}' by {provider['distribution']} {provider['version']} "
-            f"(plugin '{provider['plugin']}'), which is not installed: {error}"
-        ) from None
+    family = describe_model(folder, registry)[0]
     try:
         config = family.config_class(**description["config"])
     except ValidationError as error:

@@ -15,6 +15,7 @@ from genpipe.errors import UsageError
 from genpipe.evaluation import Estimate, Reference
 from genpipe.model import Model
 from genpipe.neighbours import distance_ratios
+from genpipe.parallel import Range
 from genpipe.persistence import load_model
 from genpipe.pipelines.evaluate.baselines import copy_row, floor_row, oracle_row
 from genpipe.pipelines.evaluate.config import EvaluateConfig
@@ -135,7 +136,7 @@ def model_row(model: Model, drawing: Drawing, folder: Path, num: int, batch_size
     """The samples of the artifact, and where they are too few the ones that follow in the same stream."""
     x = torch.from_numpy(np.load(folder / "samples.npy", allow_pickle=False))[:num]
     if len(x) < num:
-        more = [batch.to(x.dtype) for batch in draw(model, drawing, len(x), num, batch_size)]
+        more = [torch.from_numpy(draw(model, drawing, at)) for at in Range(len(x), num).cut(batch_size)]
         x = torch.cat([x, *more])
     can = "log_prob" in model.family.capabilities
     return RowData(

@@ -11,7 +11,9 @@ class SampleConfig(Config):
     """Options of the stage `sample`."""
 
     num: int = Field(64, ge=1, description="examples to draw")
-    batch_size: int = Field(256, ge=1, description="examples drawn at once; changes speed and memory only")
+    batch_size: int = Field(
+        256, ge=1, description="examples drawn at once, by one worker; changes speed and memory only"
+    )
     workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
     sampler: str | None = Field(None, description="one of the family's samplers; None takes its default")
     num_steps: int | None = Field(None, ge=1, description="network evaluations along the way, for families that step")

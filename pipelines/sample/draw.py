@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from genpipe.errors import UsageError
-from genpipe.model import Model, Sampler
+from genpipe.components import Family
+from genpipe.dataspec import DataSpec
+from genpipe.errors import GenpipeError, UsageError
+from genpipe.model import Model, Sampler, choose_sampler, need
+from genpipe.parallel import Range
+from genpipe.persistence import load_model
+from genpipe.registry import registry
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +50,49 @@ class Drawing:
         return cls(**{**fields, "sampler": Sampler(**fields["sampler"])})
 
 
-def plan_drawing(model: Model, seed: int, sampler: Sampler, labels: bool) -> Drawing:
-    """A drawing, once the model is known to be able to do it."""
-    model.need("sample")
+def plan_drawing(family: Family, spec: DataSpec, seed: int, sampler: Sampler, labels: bool) -> Drawing:
+    """A drawing, once a model of this family and data is known to be able to do it."""
+    need(family, "sample")
     num_classes = None
     if labels:
-        if not model.family.conditional:
-            raise UsageError(f"sample.labels: family '{model.family.name}' takes no labels")
-        num_classes = model.spec.num_classes
+        if not family.conditional:
+            raise UsageError(f"sample.labels: family '{family.name}' takes no labels")
+        num_classes = spec.num_classes
         if num_classes is None:
-            raise UsageError(f"sample.labels: data set '{model.spec.name}' has no labels")
-    return Drawing(seed=seed, sampler=model.choose_sampler(sampler), num_classes=num_classes)
+            raise UsageError(f"sample.labels: data set '{spec.name}' has no labels")
+    return Drawing(seed=seed, sampler=choose_sampler(family, sampler), num_classes=num_classes)
 
 
-def draw(model: Model, drawing: Drawing, first: int, stop: int, batch_size: int) -> Iterator[Tensor]:
-    """Batches of samples first … stop − 1, on the CPU, in data units."""
-    for start in range(first, stop, batch_size):
-        num = min(batch_size, stop - start)
-        y = drawing.labels(start, num)
-        yield model.sample(num, y, seed=drawing.seed, first_index=start, sampler=drawing.sampler).cpu()
+def draw(model: Model, drawing: Drawing, at: Range) -> Array:
+    """Samples of a range, (len(at), *event) in data units and the data's type.
+
+    One call of the model, so that which samples are drawn together, on which rounding may depend, is the caller's
+    choice alone. GenpipeError names the first that is not finite.
+    """
+    y = drawing.labels(at.start, len(at))
+    x = model.sample(len(at), y, seed=drawing.seed, first_index=at.start, sampler=drawing.sampler).cpu().numpy()
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        raise GenpipeError(
+            f"sample {at.start + bad.argmax()} of family '{model.family.name}' has NaN or infinity, as have "
+            f"{bad.sum()} of the {len(at)} drawn with it"
+        )
+    return x.astype(model.spec.dtype, copy=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where samples come from, as each process that draws them is told. model: its artifact."""
+
+    model: Path
+    device: str
+    drawing: Drawing
+
+
+def drawer(source: Source) -> Callable[[Range], Array]:
+    """The task of workers that draw ranges."""
+    model = load_model(source.model, registry(), source.device)
+    return lambda at: draw(model, source.drawing, at)
+
+
+DRAWER = f"{__name__}:drawer"

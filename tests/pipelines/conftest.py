@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from genpipe.artifacts import publish
+from genpipe.parallel import FanOut, InThisProcess
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
 from genpipe.validation import restore_config
@@ -31,14 +32,20 @@ class Steps:
 
 
 def run_stage(
-    parent: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path] | None = None, seed: int = 0
+    parent: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path] | None = None,
+    seed: int = 0,
+    *,
+    scratch: Path | None = None,
+    fan_out: FanOut | None = None,
 ) -> Path:
     """The published artifact of one step; its manifest has what later stages read."""
     record = registry().get("stage", stage)
     number = len(list(parent.iterdir()))
-    out, scratch = parent / f"{number}-{stage}-staged", parent / f"{number}-{stage}-scratch"
+    out, scratch = parent / f"{number}-{stage}-staged", scratch or parent / f"{number}-{stage}-scratch"
     out.mkdir()
-    scratch.mkdir()
     checked = restore_config(record.config_class, config, registry())
     context = StepContext(
         step=stage,
@@ -50,6 +57,7 @@ def run_stage(
         scratch=scratch,
         registry=registry(),
         progress=ProgressFile(None),
+        fan_out=fan_out or InThisProcess(),
     )
     started = time.time()
     record.builder(context)

@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from genpipe.artifacts import read_manifest
-from genpipe.errors import UsageError
+from genpipe.errors import GenpipeError, UsageError
 from genpipe.model import Sampler
-from genpipe.persistence import load_model
+from genpipe.parallel import InThisProcess, Range
+from genpipe.parallel.array_file import ArrayFile
+from genpipe.persistence import describe_model, load_model
 from genpipe.pictures import LIGHT
 from genpipe.pipelines.sample.draw import Drawing, draw, plan_drawing
 from genpipe.pipelines.train.curves import curves_figure, term_names
@@ -60,11 +61,39 @@ def test_batches_change_nothing(stage, runs):
 
 def test_a_drawing_goes_on_where_it_ended(runs, tmp_path):
     model = load_model(runs["points"].model, registry())
-    plan_drawing(model, 3, Sampler(), labels=False).write(tmp_path / "drawing.json")
+    plan_drawing(model.family, model.spec, 3, Sampler(), labels=False).write(tmp_path / "drawing.json")
     drawing = Drawing.read(tmp_path / "drawing.json")
-    whole = torch.cat(list(draw(model, drawing, 0, 30, 8)))
-    parts = torch.cat([*draw(model, drawing, 0, 11, 8), *draw(model, drawing, 11, 30, 8)])
-    torch.testing.assert_close(whole, parts)
+    whole = draw(model, drawing, Range(0, 30))
+    parts = [draw(model, drawing, at) for at in (Range(0, 11), Range(11, 30))]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_that_was_killed_draws_what_it_had_not_and_ends_with_the_same_file(stage, runs, tmp_path):
+    inputs, config = {"model": runs["grey"].model}, {"num": 40, "batch_size": 8}
+    undisturbed = stage("sample", config, inputs)
+    _, spec = describe_model(runs["grey"].model, registry())
+    half = ArrayFile(tmp_path / "kept" / "samples.npy", (40, *spec.shape), spec.dtype)
+    known = np.load(undisturbed / "samples.npy")
+    for at in Range(0, 24).cut(8):
+        half.write(at, known[at.slice])
+    drawn = []
+
+    class Recording(InThisProcess):
+        def map(self, task, shared, items):
+            drawn.extend(items)
+            return super().map(task, shared, items)
+
+    again = stage("sample", config, inputs, scratch=tmp_path / "kept", fan_out=Recording())
+    assert drawn == [Range(24, 32), Range(32, 40)]
+    assert (again / "samples.npy").read_bytes() == (undisturbed / "samples.npy").read_bytes()
+
+
+def test_the_first_sample_that_is_not_finite_is_named(runs):
+    model = load_model(runs["points"].model, registry())
+    model.means[:] = float("nan")
+    drawing = plan_drawing(model.family, model.spec, 0, Sampler(), labels=False)
+    with pytest.raises(GenpipeError, match="sample 5 of family 'gaussian_mixture' has NaN or infinity, as have 4 of"):
+        draw(model, drawing, Range(5, 9))
 
 
 def test_labels_go_through_the_classes_in_turn():
@@ -76,6 +105,6 @@ def test_labels_go_through_the_classes_in_turn():
 def test_what_the_family_cannot_do_is_said(runs):
     model = load_model(runs["grey"].model, registry())
     with pytest.raises(UsageError, match="takes no labels"):
-        plan_drawing(model, 0, Sampler(), labels=True)
+        plan_drawing(model.family, model.spec, 0, Sampler(), labels=True)
     with pytest.raises(UsageError, match="has no sampler 'men'; did you mean 'mean'"):
-        plan_drawing(model, 0, Sampler(name="men"), labels=False)
+        plan_drawing(model.family, model.spec, 0, Sampler(name="men"), labels=False)
