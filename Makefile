@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE_SOURCES := $(shell find core_ext -type f -not -name '*.md' -not -name '*.pyc' 2>/dev/null)
 RECIPE ?= digits-vae
+# A file's tests stay together: they share what is slow to make.
+PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: run test lint check-cuda check-cuda-emulated gpu-check bench clean setup
 
@@ -19,7 +21,7 @@ run: setup
 	$(BIN)/genpipe run $(RECIPE)
 
 test: setup
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -53,7 +55,7 @@ check-cuda: setup
 
 check-cuda-emulated: setup
 	GENPIPE_CUDA=EMULATE $(BIN)/python setup.py -q build_ext --build-lib build/emulated
-	GENPIPE_CORE_DIR=build/emulated/genpipe GENPIPE_CPU=cuda-emulation $(BIN)/python -m pytest -q tests/ops
+	GENPIPE_CORE_DIR=build/emulated/genpipe GENPIPE_CPU=cuda-emulation $(PYTEST) tests/ops
 
 # For a host with a GPU, torch and a toolkit: uses its own python and needs no network.
 gpu-check:

@@ -1,8 +1,8 @@
 """Builds the compiled core with CMake against the torch that this interpreter already has.
 
 GENPIPE_TORCH_DIR   the torch package to build against, where it cannot be found by itself
-GENPIPE_CUDA        OFF, ON, CHECK (compile the CUDA sources without using them) or EMULATE (run them on the CPU, for
-                    tests); ON where torch has CUDA
+GENPIPE_CUDA        OFF, ON, CHECK (compile the CUDA sources alone, and make no core) or EMULATE (run them on the CPU,
+                    for tests); ON where torch has CUDA
 GENPIPE_CUDA_ARCHS  CMake's list of architectures; 80-real;90-real;90-virtual
 GENPIPE_SANITIZE    GCC's sanitizers, address,undefined: a build for tests/ops/test_sanitizers.py
 MAX_JOBS            how many compilers run at once
@@ -28,6 +28,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 PACKAGE_DIRS = {"genpipe": "genpipe", "genpipe.pipelines": "pipelines", "genpipe.plugins": "plugins"}
 DEFAULT_CUDA_ARCHS = "80-real;90-real;90-virtual"
+TARGETS = {"OFF": "_C", "ON": "_C", "CHECK": "cuda_check", "EMULATE": "_C_emulated"}  # of CMakeLists.txt
 
 
 def find_torch() -> Path:
@@ -124,8 +125,16 @@ def source_digest() -> str:
 class CMakeBuild(build_ext):
     """Runs CMake in a folder that stays, so that a rebuild compiles only what changed."""
 
+    build_record: dict[str, object] | None = None
+
     def run(self) -> None:
+        if os.environ.get("GENPIPE_CUDA", "").upper() == "CHECK" and (self.inplace or self.editable_mode):
+            sys.exit(
+                "genpipe: GENPIPE_CUDA=CHECK makes no core to install; `make check-cuda` compiles the CUDA sources"
+            )
         super().run()
+        if self.build_record is None:  # nothing was made but checks
+            return
         package = ROOT / "genpipe" if self.inplace or self.editable_mode else Path(self.build_lib) / "genpipe"
         package.mkdir(parents=True, exist_ok=True)
         (package / "_build.json").write_text(json.dumps(self.build_record, indent=2, sort_keys=True) + "\n")
@@ -136,7 +145,11 @@ class CMakeBuild(build_ext):
         torch = find_torch()
         version, torch_cuda = torch_version(torch)
         mode, nvcc = cuda_mode(torch_cuda)
-        tag = f"{sys.implementation.cache_tag}-torch{version}" + ("" if mode == "OFF" else f"-cuda-{mode.lower()}")
+        if mode == "EMULATE" and platform.machine() not in ("x86_64", "AMD64"):
+            sys.exit(f"genpipe: GENPIPE_CUDA=EMULATE runs on x86-64 alone; this is {platform.machine()}")
+        # the emulation shares the CPU's kernels with the core without CUDA
+        cuda = "OFF" if mode == "EMULATE" else mode
+        tag = f"{sys.implementation.cache_tag}-torch{version}" + ("" if cuda == "OFF" else f"-cuda-{cuda.lower()}")
         sanitize = os.environ.get("GENPIPE_SANITIZE", "")
         folder = ROOT / "build" / (tag + ("-sanitize" if sanitize else ""))
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +172,7 @@ class CMakeBuild(build_ext):
             f"-DGENPIPE_PYTHON_INCLUDE={sysconfig.get_path('include')}",
             f"-DGENPIPE_PYBIND11_INCLUDE={pybind11.get_include()}",
             f"-DGENPIPE_SUFFIX={sysconfig.get_config_var('EXT_SUFFIX')}",
-            f"-DGENPIPE_CUDA={mode}",
+            f"-DGENPIPE_CUDA={cuda}",
             f"-DGENPIPE_CUDA_ARCHS={archs}",
             f"-DGENPIPE_SANITIZE={sanitize}",
             f"-DGENPIPE_PYTHON={sys.executable}",
@@ -168,15 +181,18 @@ class CMakeBuild(build_ext):
             configure.append(f"-DCMAKE_CUDA_COMPILER={nvcc}")
         subprocess.run(configure, check=True)
         jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count())
-        subprocess.run([cmake, "--build", str(folder), "--parallel", jobs], check=True)
+        subprocess.run([cmake, "--build", str(folder), "--parallel", jobs, "--target", TARGETS[mode]], check=True)
+        if mode == "CHECK":
+            return
+        made = folder / "emulated" if mode == "EMULATE" else folder
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         # Replace, never overwrite: a running Python may have the old file mapped.
         staged = target.with_name(target.name + ".new")
-        shutil.copyfile(folder / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}", staged)
+        shutil.copyfile(made / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}", staged)
         staged.replace(target)
         self.build_record = {
-            **json.loads((folder / "build.json").read_text()),
+            **json.loads((made / "build.json").read_text()),
             "python": platform.python_version(),
             "torch": version,
             "torch_cuda": torch_cuda,

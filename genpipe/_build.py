@@ -24,7 +24,7 @@ class BuildInfo:
     compiler: str | None
     cpu_variants: tuple[str, ...]
     cpu_variant: str | None  # the one in use
-    cuda: str  # "ON", "OFF", or "CHECK" (compiled, not linked in)
+    cuda: str  # "ON", "OFF" or "EMULATE" (run on the CPU, for tests)
     cuda_archs: tuple[str, ...]
     num_threads: int | None
     source_digest: str | None

@@ -12,6 +12,9 @@ OURS = ("genpipe", "tests", "benchmarks")
 # Before torch is imported: tests share their cores with subprocesses and Ray, and threads that spin while they wait
 # make small models several times slower there.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
+    # pytest -n: the workers, and what they start, share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -39,7 +39,7 @@ def test_build_info_says_what_is_there():
     info = _build.build_info()
     assert info.extension == "loaded"
     assert info.cpu_variant in info.cpu_variants
-    assert info.cuda in ("ON", "OFF", "CHECK", "EMULATE")
+    assert info.cuda in ("ON", "OFF", "EMULATE")
     text = str(info)
     assert f"in use: {info.cpu_variant}" in text
     assert info.torch_running in text
@@ -179,4 +179,17 @@ def test_the_cuda_sources_compile(tmp_path, setup_script):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "warning" not in result.stdout + result.stderr
-    assert '"cuda": "CHECK"' in (tmp_path / "genpipe" / "_build.json").read_text()
+    assert not list(tmp_path.rglob("_*")), "a check leaves no core behind"
+
+
+def test_a_check_of_the_cuda_sources_is_no_installation():
+    result = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=ROOT,
+        env={**os.environ, "GENPIPE_CUDA": "CHECK"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "GENPIPE_CUDA=CHECK makes no core to install; `make check-cuda`" in result.stderr

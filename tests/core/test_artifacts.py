@@ -108,6 +108,7 @@ def test_a_publisher_that_is_killed_leaves_no_artifact_and_its_staging_is_cleare
         ("999999999-0-elsewhere", 30, False),
         ("no-pid", 30, False),
     ],
+    ids=["alive", "elsewhere", "elsewhere-long-ago", "nobody"],
 )
 def test_staging_is_cleared_by_whether_its_process_lives_or_elsewhere_by_age(tmp_path, name, days, stays):
     folder = tmp_path / f".staging-{name}"
