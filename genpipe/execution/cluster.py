@@ -30,7 +30,7 @@ class RayExecutor:
         prepare(self._address)
         self._imported = True
         self._ours = connect(self._address)
-        capacity.check(jobs)
+        capacity.check(jobs, may_grow=self._address is not None)
 
     def submit(self, job: Job) -> None:
         import ray

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
-import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from genpipe.errors import GenpipeError, Interrupted, UsageError
+from genpipe.execution.reach import CLIENT, CLIENT_PORT, reach, send_token_if_there_is_one, unreachable
 
-CONNECT_SECONDS = 5.0
 SHUTDOWN_SECONDS = 10.0
 WORKER_DIED = "^A worker died or was killed"  # how a paragraph begins that Ray prints on stdout
 
@@ -25,7 +24,7 @@ def prepare(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address:
-        _send_token_if_there_is_one()
+        send_token_if_there_is_one()
     try:
         import ray  # noqa: F401
     except ImportError:
@@ -42,14 +41,13 @@ def connect(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     if address:
-        _reach(address)
+        reach(address)
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     with _signal_handlers_kept():
         try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            where = f"the Ray cluster at '{address}' cannot be reached" if address else "Ray did not start"
-            raise GenpipeError(f"{where}: {str(error).splitlines()[0]}") from error
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+            raise told(address, error) from error
     return True
 
 
@@ -62,22 +60,26 @@ def leave() -> None:
     closing.join(SHUTDOWN_SECONDS)
 
 
-def _reach(address: str) -> None:
-    """GenpipeError where nothing listens at host:port; Ray itself would try for many minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdecimal():
-        return  # "auto" and the like, which Ray looks up
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise GenpipeError(f"the Ray cluster at '{address}' cannot be reached: {error.strerror or error}") from error
-
-
-def _send_token_if_there_is_one() -> None:
-    """Since 2.60 `ray start` asks for a token where one exists, but `ray.init(address)` sends it only if told to."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    if "RAY_AUTH_TOKEN" in os.environ or token.is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+def told(address: str | None, error: Exception) -> GenpipeError:
+    """What Ray raises while it connects, for a person."""
+    text = str(error.__cause__ or error)
+    first = text.partition("\n")[0] or type(error).__name__
+    if address is None:
+        return GenpipeError(f"Ray did not start: {first}")
+    versions = re.findall(r"(Ray|Python): (\S+)", text) if "ersion mismatch" in text else []
+    if len(versions) == 4:  # the cluster's, then those here
+        there, here = (" and ".join(f"{k} {v}" for k, v in pair) for pair in (versions[:2], versions[2:]))
+        return GenpipeError(
+            f"the Ray cluster at '{address}' runs {there}, and here is {here}: they must be the same. "
+            f"Install the cluster's here, or run inside the cluster with `genpipe submit`"
+        )
+    if "No node info found" in text:
+        client = f"{CLIENT}{address.rpartition(':')[0] or 'HEAD'}:{CLIENT_PORT}"
+        first = (
+            f"this machine is none of its nodes. From outside, use {client}, or `genpipe submit` with its "
+            "dashboard's address"
+        )
+    return unreachable(address, first)
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ def test_what_two_runs_want_at_once_is_made_once(command, toy_recipe, space):
 
 
 def test_what_no_machine_can_hold_is_refused_at_once(run):
-    with pytest.raises(UsageError, match=r"step 'left' asks for 5000 CPUs .*resources.left.cpus"):
+    with pytest.raises(UsageError, match=r"step 'left' asks for 5000 CPUs; .*resources.left.cpus"):
         run("resources.left.cpus=5000", executor="ray")
 
 
