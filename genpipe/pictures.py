@@ -25,6 +25,7 @@ MAX_IMAGES = 64
 MAX_POINTS = 4000
 MAX_COLUMNS = 9
 MAX_SEQUENCES = 48
+MAX_REAL = 10_000  # real examples drawn behind samples
 WIDTH_PIXELS = 640
 DPI = 160
 

@@ -1,4 +1,4 @@
-"""Examples in memory, as a data set's builder gives them."""
+"""Examples in memory, as a data set's builder gives them, and what must hold for any examples."""
 
 from __future__ import annotations
 
@@ -28,37 +28,56 @@ class RawData:
     def checked(self) -> RawData:
         """Itself, once shapes, types, ranges and finiteness hold; DataError says what does not."""
         where = f"data set '{self.spec.name}'"
-        if self.x.shape[1:] != self.spec.shape:
-            raise DataError(
-                f"{where}: x has shape {self.x.shape}, expected (N, {', '.join(map(str, self.spec.shape))})"
-            )
-        if len(self.x) < 2:
-            raise DataError(f"{where}: {len(self.x)} examples, expected at least 2")
-        if self.x.dtype.kind not in "uif":
-            raise DataError(f"{where}: x has type {self.x.dtype}, expected numbers")
-        if self.x.dtype.kind == "f":
-            bad = ~np.isfinite(self.x.reshape(len(self.x), -1)).all(axis=1)
-            if bad.any():
-                raise DataError(
-                    f"{where}: {int(bad.sum())} of {len(self.x)} examples have NaN or infinity, first at {int(bad.argmax())}"
-                )
-        if self.spec.levels is not None:
-            low, high = self.x.min(), self.x.max()
-            if low < 0 or high >= self.spec.levels:
-                raise DataError(f"{where}: values in [{low}, {high}], expected 0 … {self.spec.levels - 1}")
-            if self.x.dtype.kind == "f" and (self.x != np.floor(self.x)).any():
-                raise DataError(f"{where}: values are not whole, but levels is {self.spec.levels}")
-        elif self.spec.low is not None and self.spec.high is not None:
-            low, high = self.x.min(), self.x.max()
-            if low < self.spec.low or high > self.spec.high:
-                raise DataError(f"{where}: values in [{low}, {high}], expected [{self.spec.low}, {self.spec.high}]")
-        if self.y is not None:
-            if self.y.shape != (len(self.x),) or self.y.dtype.kind not in "ui":
-                raise DataError(
-                    f"{where}: y has shape {self.y.shape} and type {self.y.dtype}, expected ({len(self.x)},) integers"
-                )
-            if self.spec.num_classes is not None and (self.y.min() < 0 or self.y.max() >= self.spec.num_classes):
-                raise DataError(
-                    f"{where}: labels in [{self.y.min()}, {self.y.max()}], expected 0 … {self.spec.num_classes - 1}"
-                )
+        check_shape(self.spec, self.x, where)
+        check_num(self.spec, len(self.x))
+        check_examples(self.spec, self.x, self.y, where)
         return self
+
+
+def check_num(spec: DataSpec, num: int) -> None:
+    if num < 2:
+        raise DataError(f"data set '{spec.name}': {num} examples, expected at least 2")
+
+
+def check_shape(spec: DataSpec, x: Array, where: str) -> None:
+    if x.shape[1:] != spec.shape:
+        raise DataError(f"{where}: x has shape {x.shape}, expected (N, {', '.join(map(str, spec.shape))})")
+
+
+def check_examples(spec: DataSpec, x: Array, y: Array | None, where: str, first: int = 0) -> None:
+    """DataError where examples are not what the spec says.
+
+    where: how messages begin; first: the number of x[0] there, from which the first offender's is told.
+    """
+    check_shape(spec, x, where)
+    if len(x) == 0:
+        return
+    if x.dtype.kind not in "uif":
+        raise DataError(f"{where}: x has type {x.dtype}, expected numbers")
+    if x.dtype.kind == "f":
+        bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        if bad.any():
+            raise DataError(
+                f"{where}: {int(bad.sum())} of {len(x)} examples have NaN or infinity, first at "
+                f"{first + int(bad.argmax())}"
+            )
+    if spec.levels is not None:
+        _check_range(x, 0, spec.levels - 1, f"0 … {spec.levels - 1}", f"{where}: values", first)
+        if x.dtype.kind == "f" and (x != np.floor(x)).any():
+            raise DataError(f"{where}: values are not whole, but levels is {spec.levels}")
+    elif spec.low is not None and spec.high is not None:
+        _check_range(x, spec.low, spec.high, f"[{spec.low}, {spec.high}]", f"{where}: values", first)
+    if y is not None:
+        if y.shape != (len(x),) or y.dtype.kind not in "ui":
+            raise DataError(f"{where}: y has shape {y.shape} and type {y.dtype}, expected ({len(x)},) integers")
+        if spec.num_classes is not None:
+            _check_range(y, 0, spec.num_classes - 1, f"0 … {spec.num_classes - 1}", f"{where}: labels", first)
+
+
+def _check_range(values: Array, low: float, high: float, expected: str, what: str, first: int) -> None:
+    smallest, largest = values.min(), values.max()
+    if smallest < low or largest > high:
+        outside = ((values < low) | (values > high)).reshape(len(values), -1).any(axis=1)
+        raise DataError(
+            f"{what} in [{smallest}, {largest}], expected {expected}; first at {first + int(outside.argmax())}"
+        )

@@ -68,3 +68,23 @@ def read_whole(source: Source) -> RawData:
     labelled = [block for block in y if block is not None]
     data = RawData(spec, np.concatenate(x), np.concatenate(labelled) if labelled else None).checked()
     return RawData(spec, data.x.astype(spec.dtype, copy=False), data.y)
+
+
+class InMemory(Source):
+    """RawData as a source of one part."""
+
+    def __init__(self, raw: RawData) -> None:
+        self.raw = raw
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        return [Part(f"data set '{self.raw.spec.name}'")]
+
+    def survey(self, part: Part) -> dict[str, Any]:
+        return {"num": len(self.raw.x)}
+
+    def spec(self, surveys: Sequence[dict[str, Any]]) -> DataSpec:
+        return self.raw.spec
+
+    def read(self, part: Part, spec: DataSpec) -> Iterator[tuple[Array, Array | None]]:
+        yield self.raw.x, self.raw.y

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from genpipe.data import Order, Split, in_order
+from genpipe.data import Array, Order, ShardedArray, Split, in_order
 from genpipe.model import Batch
 from genpipe.noise import Noise
+from genpipe.training.read_ahead import ReadAhead, Request
 from genpipe.units import Units
 
 RESIDENT_BYTES = 2 << 30
-"""Data up to this size is copied to an accelerator once; larger data goes there batch by batch."""
+"""Data in memory up to this size is copied to an accelerator once; larger data goes there batch by batch."""
+
+Examples = tuple[Tensor, Tensor | None]
 
 
 class Feed:
@@ -25,21 +30,39 @@ class Feed:
     def __init__(self, split: Split, units: Units, *, seed: int, device: torch.device, labels: bool = True) -> None:
         self.split, self.units, self.seed, self.device = split, units, seed, device
         self.order = Order(len(split), seed)
-        self._x = np.asarray(split.x)  # not the memmap subclass, whose indexing is slow
-        self._y = np.asarray(split.y) if labels and split.y is not None else None
-        resident = device.type != "cpu" and self._x.nbytes <= RESIDENT_BYTES
+        self._x = _rows(split.x)
+        self._y = _rows(split.y) if labels and split.y is not None else None
+        self._ahead: ReadAhead[Examples] | None = None
+        resident = device.type != "cpu" and not self.streams and self._x.nbytes <= RESIDENT_BYTES
         self._resident = torch.from_numpy(np.array(self._x)).to(device) if resident else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether examples are read from their shards batch by batch, since all of them are too many for memory."""
+        return isinstance(self._x, ShardedArray)
 
     def batch(self, position: int, count: int) -> Batch:
         """The examples at stream positions `position … position + count − 1`."""
-        indices = self.order.indices(position, count)
-        if self._resident is not None:
-            x = self._resident[torch.from_numpy(indices).to(self.device)]
-        else:
-            x = torch.from_numpy(self._x[indices]).to(self.device)
-        y = None if self._y is None else torch.from_numpy(self._y[indices]).to(self.device)
+        request = (position, count)
+        x, y = self._prepare(request)() if self._ahead is None else self._ahead.take(request)
         noise = Noise(self.seed, "train", position)
-        return Batch(self.units.to_network(x, noise), y, noise)
+        return Batch(self.units.to_network(self._on_device(x), noise), y if y is None else self._on_device(y), noise)
+
+    @contextmanager
+    def reading_ahead(self, schedule: Iterable[Request]) -> Iterator[None]:
+        """Reads the batches of `schedule`, (position, count) each, before they are asked for.
+
+        Nothing is done where the examples are in memory. An error in reading is raised by the batch that it concerns.
+        """
+        if not self.streams:
+            yield
+            return
+        self._ahead = ReadAhead(self._prepare, iter(schedule))
+        try:
+            yield
+        finally:
+            self._ahead.close()
+            self._ahead = None
 
     def one_pass(self, batch_size: int) -> Iterator[Batch]:
         """Every example once, in the split's order and with the same noise in every pass: for closed forms."""
@@ -47,3 +70,23 @@ class Feed:
             noise = Noise(self.seed, "train", first)
             z = self.units.to_network(torch.from_numpy(x).to(self.device), noise)
             yield Batch(z, None if self._y is None else torch.from_numpy(y).to(self.device), noise)
+
+    def _prepare(self, request: Request) -> Callable[[], Examples]:
+        """What reads a request, in any thread; which examples those are is decided here and now."""
+        indices = self.order.indices(*request)
+        return lambda: self._read(indices)
+
+    def _read(self, indices: Array) -> Examples:
+        y = None if self._y is None else torch.from_numpy(self._y[indices])
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(indices).to(self.device)], y
+        x = torch.from_numpy(self._x[indices])
+        return (x.pin_memory() if self.streams and self.device.type == "cuda" else x), y
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+
+def _rows(values: Array | ShardedArray) -> Array | ShardedArray:
+    """The values themselves where they are to be streamed, else as a plain array: a memory map indexes slowly."""
+    return values if isinstance(values, ShardedArray) and not values.is_loaded else np.asarray(values)

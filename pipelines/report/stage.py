@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from genpipe import words
-from genpipe.pictures import LIGHT, examples_figure, png
+from genpipe.pictures import LIGHT, MAX_REAL, examples_figure, png
 from genpipe.pipelines.report import sections
 from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.report.contents import Contents, read_contents
@@ -38,10 +38,12 @@ def run(context: StepContext) -> None:
 def draw_pictures(contents: Contents) -> dict[str, Picture | None]:
     """Name → picture; None where this data or this training has none."""
     spec, test, num = contents.spec, contents.test, len(contents.samples)
-    behind = None if spec.event == "image" else test.x
+    behind = None if spec.event == "image" else test.x[:MAX_REAL]
+    first = max(num, 500)
+    labels = None if test.y is None else test.y[:first]
     return {
         "data": picture(
-            lambda theme: examples_figure(test.x[: max(num, 500)], spec, theme, labels=test.y),
+            lambda theme: examples_figure(test.x[:first], spec, theme, labels=labels),
             f"Held-out examples of {spec.name}",
         ),
         "samples": picture(

@@ -11,7 +11,7 @@ from genpipe.model import Sampler
 from genpipe.parallel import Range
 from genpipe.parallel.array_file import ArrayFile
 from genpipe.persistence import describe_model
-from genpipe.pictures import LIGHT, examples_figure, save
+from genpipe.pictures import LIGHT, MAX_REAL, examples_figure, save
 from genpipe.pipelines.sample.config import SampleConfig
 from genpipe.pipelines.sample.draw import DRAWER, Source, plan_drawing
 from genpipe.steps import StepContext
@@ -45,7 +45,7 @@ def run(context: StepContext) -> None:
     if labels is not None:
         np.save(context.out / "labels.npy", labels.numpy(), allow_pickle=False)
     drawing.write(context.out / "drawing.json")
-    real = open_split(context.inputs["data"], "test").x if "data" in context.inputs else None
+    real = open_split(context.inputs["data"], "test").x[:MAX_REAL] if "data" in context.inputs else None
     picture = examples_figure(x, spec, LIGHT, labels=None if labels is None else labels.numpy(), real=real)
     save(picture, context.out / "grid.png")
     context.summary.update(
