@@ -93,17 +93,27 @@ def _is_full(path: Path) -> bool:
     return shutil.disk_usage(there).free < FULL_BYTES
 
 
-def publish(folder: Path, final: Path, facts: Mapping[str, Any], *, replace: bool = False) -> Manifest:
+def publish(
+    folder: Path,
+    final: Path,
+    facts: Mapping[str, Any],
+    *,
+    replace: bool = False,
+    expected: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Manifest:
     """Moves a staged folder to `final`, whole and synced.
 
     Where `final` is there already, it stays if it verifies, unless `replace` says that it was made anew on purpose.
+    expected: a manifest's files that these must be, for a copy; ArtifactError names the first that is not.
     """
     with disk_errors_named(final.parent):
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {}
-        for path in paths:
+        for path in sorted(folder.rglob("*")):
             _sync(path)
-            files[path.relative_to(folder).as_posix()] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+            if path.is_file():
+                files[path.relative_to(folder).as_posix()] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+        if expected is not None:
+            _compare(final, files, expected)
         text = json.dumps({"facts": dict(facts), "files": files}, indent=1, sort_keys=True)
         with (folder / MANIFEST).open("w") as file:
             file.write(text)
@@ -128,13 +138,26 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest, without looking at the files; ArtifactError where there is none that parses."""
     path = folder / MANIFEST
     try:
-        fields = json.loads(path.read_text())
-        files = {name: {"sha256": f["sha256"], "bytes": f["bytes"]} for name, f in fields["files"].items()}
-        return Manifest(files, dict(fields["facts"]))
+        return parse_manifest(path.read_bytes(), path)
     except FileNotFoundError:
         raise ArtifactError(f"{folder} is not a whole artifact: it has no {MANIFEST}") from None
+
+
+def parse_manifest(text: bytes, where: object) -> Manifest:
+    """The manifest that a file's content is; ArtifactError naming `where` it was, if it is none."""
+    try:
+        fields = json.loads(text)
+        files = {_inside(name): {"sha256": f["sha256"], "bytes": f["bytes"]} for name, f in fields["files"].items()}
+        return Manifest(files, dict(fields["facts"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+        raise ArtifactError(f"{where} is damaged: {type(error).__name__}: {error}") from None
+
+
+def _inside(name: str) -> str:
+    """The name of a file in an artifact; ValueError where it leads out of it."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"the file '{name}' is not in the artifact")
+    return name
 
 
 def verify(folder: Path) -> Manifest:
@@ -142,14 +165,28 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
-        if not path.is_file():
-            raise ArtifactError(f"artifact {folder}: {name} is missing")
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            raise ArtifactError(f"artifact {folder}: {name} has {size} bytes, its manifest says {expected['bytes']}")
+        size = path.stat().st_size if path.is_file() else None
+        compare_size(folder, name, size, expected)
         if sha256(path) != expected["sha256"]:
             raise ArtifactError(f"artifact {folder}: {name} does not match its checksum")
     return manifest
+
+
+def compare_size(where: object, name: str, size: int | None, expected: Mapping[str, Any]) -> None:
+    """ArtifactError where a file is missing (size None) or has not as many bytes as its manifest says."""
+    if size is None:
+        raise ArtifactError(f"artifact {where}: {name} is missing")
+    if size != expected["bytes"]:
+        raise ArtifactError(f"artifact {where}: {name} has {size} bytes, its manifest says {expected['bytes']}")
+
+
+def _compare(
+    where: object, files: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Mapping[str, Any]]
+) -> None:
+    for name in expected:
+        compare_size(where, name, files[name]["bytes"] if name in files else None, expected[name])
+        if files[name]["sha256"] != expected[name]["sha256"]:
+            raise ArtifactError(f"artifact {where}: {name} does not match its checksum")
 
 
 def discard(folder: Path) -> None:

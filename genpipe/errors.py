@@ -36,6 +36,10 @@ class ArtifactError(GenpipeError):
     """An artifact is missing, incomplete or does not match its checksums."""
 
 
+class StoreError(GenpipeError):
+    """A store did not do what was asked of it; names its address and the operation."""
+
+
 class CapabilityError(UsageError):
     """A model was asked for something that its family cannot answer."""
 

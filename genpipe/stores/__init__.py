@@ -1,0 +1,6 @@
+"""Stores: artifacts and checkpoints at any fsspec address, of which a workspace is one machine's copy."""
+
+from genpipe.stores.store import Store, in_parallel
+from genpipe.stores.stored import StoredFolder
+
+__all__ = ["Store", "StoredFolder", "in_parallel"]

@@ -1,0 +1,141 @@
+"""An artifact or a checkpoint in a store: whole or absent there too.
+
+`PATH/manifest.json` is the local folder's manifest, written last; the files are below `PATH/TREE/`, where TREE is a
+digest of their names and checksums. So what two writers upload at once never mixes, an upload that was broken off goes
+on, and the one file that decides is written in one request. What is fetched is compared with its checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genpipe.artifacts import MANIFEST, Manifest, compare_size, parse_manifest, publish, read_manifest, staging
+from genpipe.errors import ArtifactError, StoreError
+from genpipe.stores.store import Store, in_parallel
+
+logger = logging.getLogger("genpipe")
+
+NUM_SETTLING_ROUNDS = 3
+
+
+def tree(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """The folder's name that the files of a manifest are kept under."""
+    plain = {name: [f["sha256"], f["bytes"]] for name, f in files.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class StoredFolder:
+    """One folder in a store, at `path` relative to the store's address."""
+
+    store: Store
+    path: str
+
+    def __str__(self) -> str:
+        return self.store.url(self.path)
+
+    def manifest(self) -> Manifest | None:
+        """What the folder says of itself; None where it is not there. ArtifactError where that is torn."""
+        content = self.store.read(f"{self.path}/{MANIFEST}")
+        return None if content is None else parse_manifest(content, f"{self}/{MANIFEST}")
+
+    def whole(self) -> Manifest | None:
+        """The manifest, once every file was seen to have its size; ArtifactError names the first that has not.
+
+        Two requests, side by side. Checksums are compared when the folder is fetched.
+        """
+        asked: list[Callable[[], Any]] = [self.manifest, lambda: self.store.sizes(self.path)]
+        manifest, sizes = in_parallel(lambda ask: ask(), asked)
+        if manifest is not None:
+            self._compare(manifest, sizes)
+        return manifest
+
+    def _compare(self, manifest: Manifest, sizes: Mapping[str, int]) -> None:
+        below = tree(manifest.files)
+        for name, expected in manifest.files.items():
+            compare_size(self, name, sizes.get(f"{below}/{name}"), expected)
+
+    def send(self, folder: Path, *, replace: bool = False) -> Manifest:
+        """Uploads a published folder and gives the manifest that the store then has.
+
+        Where the store has a whole one already, that one stays, unless `replace` says that it was made anew on
+        purpose: another machine may have made the same, and its content is the one that others have seen.
+        """
+        manifest = read_manifest(folder)
+        if not replace and (there := self._whole_or_none(say=True)) is not None:
+            return there
+        below = tree(manifest.files)
+        for settling in range(NUM_SETTLING_ROUNDS):
+            sizes = {} if replace and settling == 0 else self.store.sizes(self.path)
+            missing = [n for n, f in manifest.files.items() if sizes.get(f"{below}/{n}") != f["bytes"]]
+            if settling and not missing:
+                break
+            in_parallel(lambda name: self.store.upload(folder / name, f"{self.path}/{below}/{name}"), missing)
+            if not replace and (there := self._whole_or_none()) is not None and tree(there.files) != below:
+                self.store.remove(f"{self.path}/{below}")
+                return there
+            self.store.write(f"{self.path}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+        else:
+            raise StoreError(f"store {self.store.address}: {missing[0]} of {self.path} does not stay there")
+        for stray in {name.partition("/")[0] for name in sizes if "/" in name} - {below}:
+            self.store.remove(f"{self.path}/{stray}")  # of uploads that were broken off or replaced
+        return manifest
+
+    def _whole_or_none(self, say: bool = False) -> Manifest | None:
+        try:
+            return self.whole()
+        except ArtifactError as error:
+            if say:
+                logger.warning("%s; it is uploaded again", error)
+            return None
+
+    def fetch(self, final: Path, *, replace: bool = False) -> Manifest:
+        """Downloads the folder, compares every checksum and publishes it at `final`.
+
+        What is whole at `final` stays, unless `replace`. ArtifactError where the store has none, or a torn one: that
+        is removed from the store, so that it is made again.
+        """
+        problem: ArtifactError | None = None
+        for _ in range(2):  # it may have been replaced meanwhile, or a transfer have gone wrong
+            try:
+                manifest = self.manifest()
+                if manifest is not None:
+                    return self._fetch(manifest, final, replace)
+            except ArtifactError as error:
+                problem = error
+        if problem is None:
+            raise ArtifactError(f"artifact {self} is not there")
+        gone = "the store does not let it be removed"
+        with contextlib.suppress(StoreError):
+            self.discard()
+            gone = "it was removed from there, so that the same command makes it again"
+        raise ArtifactError(f"{problem}; {gone}")
+
+    def _fetch(self, manifest: Manifest, final: Path, replace: bool) -> Manifest:
+        below = f"{self.path}/{tree(manifest.files)}"
+        with staging(final.parent) as folder:
+
+            def download(name: str) -> None:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    self.store.download(f"{below}/{name}", folder / name, manifest.files[name]["bytes"])
+                except FileNotFoundError:
+                    compare_size(self, name, None, manifest.files[name])
+
+            in_parallel(download, manifest.files)
+            try:
+                return publish(folder, final, manifest.facts, replace=replace, expected=manifest.files)
+            except ArtifactError as error:
+                raise ArtifactError(str(error).replace(str(final), str(self))) from None
+
+    def discard(self) -> None:
+        """Removes the folder so that it never looks whole on the way: its manifest goes first."""
+        self.store.remove(f"{self.path}/{MANIFEST}")
+        self.store.remove(self.path)
