@@ -78,7 +78,7 @@ def run_recipe(
     make_executor = executor_maker(executor, address)
     plan = make_plan(recipe, plugins, workspace, choice, check_files=True)
     for damage in plan.damaged:
-        logging.getLogger("genpipe").warning("%s; it is made again", damage)
+        logging.getLogger("genpipe").warning(damage)
     with _listeners(plan, workspace, tracking, progress) as listeners:
         from genpipe.execution.driver import execute
 

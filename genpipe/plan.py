@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from genpipe.artifacts import read_manifest, verify
+from genpipe.artifacts import Manifest
 from genpipe.components import Stage, load_reference
 from genpipe.config import key_values
 from genpipe.digest import CodeDigests, changes, step_key
-from genpipe.errors import ArtifactError, DataError, PluginError, UsageError, nearest
+from genpipe.errors import ArtifactError, DataError, PluginError, StoreError, UsageError, nearest
+from genpipe.finding import MISSING, find_artifacts, find_manifest
 from genpipe.graph import Graph, Step
 from genpipe.recipe import Recipe
 from genpipe.registry import Registry
-from genpipe.runs import all_runs
+from genpipe.runs import Run, all_runs
 from genpipe.validation import components_in
 from genpipe.workspace import Workspace
 
@@ -32,7 +34,11 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """A step with its key. hit: a whole artifact is there and may be reused; reason: why not."""
+    """A step with its key.
+
+    hit: a whole artifact is there and may be reused; reason: why not. found: its manifest, where it is a hit; here:
+    whether this machine has it, and not the store alone.
+    """
 
     step: Step
     stage: Stage
@@ -41,6 +47,8 @@ class PlannedStep:
     hit: bool
     redo: bool
     reason: str
+    found: Manifest | None = None
+    here: bool = True
 
     @property
     def kind(self) -> str:
@@ -49,7 +57,7 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps to take, in order. `damaged`: artifacts that did not match their checksums."""
+    """The steps to take, in order. `damaged`: what is said of artifacts that did not match their checksums."""
 
     recipe: Recipe
     steps: Mapping[str, PlannedStep]
@@ -103,35 +111,47 @@ def make_plan(
         raise UsageError(f"--from {choice.from_step} redoes nothing: it is not among what --to {choice.to_step} needs")
     again = set(graph.steps) if choice.fresh else graph.after(choice.from_step) if choice.from_step else set()
     code = CodeDigests(workspace.cache / "code.json")
-    before = _previous_parts(recipe, workspace)
-    planned: dict[str, PlannedStep] = {}
-    damaged: list[str] = []
+    parts: dict[str, Mapping[str, Any]] = {}
+    keys: dict[str, str] = {}
     for step in graph:
-        if step.id not in wanted:
-            continue
-        stage = registry.get("stage", step.stage)
-        parts = _key_parts(step, stage, planned, code, registry)
-        key = step_key(parts)
-        folder = workspace.artifact(stage.gives, key)
-        hit, reason = folder.is_dir(), ""
-        if hit:
-            try:
-                verify(folder) if check_files else read_manifest(folder)
-            except ArtifactError as error:
-                damaged.append(str(error))
-                hit, reason = False, "its artifact is damaged"
-        else:
-            reason = _why(step, parts, before.get(step.id), planned)
-        redo = step.id in again
-        if redo:
-            hit, reason = False, "asked for by --fresh" if choice.fresh else f"asked for by --from {choice.from_step}"
-        planned[step.id] = PlannedStep(step=step, stage=stage, key=key, parts=parts, hit=hit, redo=redo, reason=reason)
+        if step.id in wanted:
+            parts[step.id] = _key_parts(step, registry.get("stage", step.stage), keys, code, registry)
+            keys[step.id] = step_key(parts[step.id])
     code.save()
+    folders = {name: workspace.artifact(registry.get("stage", graph[name].stage).gives, keys[name]) for name in keys}
+    found = find_artifacts({name: f for name, f in folders.items() if name not in again}, workspace, check_files)
+    before = _Before(recipe, workspace)
+    planned: dict[str, PlannedStep] = {}
+    for name in keys:
+        finding, redo = found.get(name, MISSING), name in again
+        hit = finding.manifest is not None
+        if redo:
+            reason = "asked for by --fresh" if choice.fresh else f"asked for by --from {choice.from_step}"
+        elif hit:
+            reason = "" if finding.here else "in the store"
+        else:
+            reason = "its artifact is damaged" if finding.damage else _why(graph[name], parts[name], before, planned)
+        planned[name] = PlannedStep(
+            step=graph[name],
+            stage=registry.get("stage", graph[name].stage),
+            key=keys[name],
+            parts=parts[name],
+            hit=hit,
+            redo=redo,
+            reason=reason,
+            found=finding.manifest,
+            here=finding.here,
+        )
+    damaged = (
+        f"{text}; it is {'fetched from the store' if finding.manifest else 'made again'}"
+        for finding in found.values()
+        for text in finding.damage
+    )
     return Plan(recipe, planned, tuple(damaged))
 
 
 def _key_parts(
-    step: Step, stage: Stage, planned: Mapping[str, PlannedStep], code: CodeDigests, registry: Registry
+    step: Step, stage: Stage, keys: Mapping[str, str], code: CodeDigests, registry: Registry
 ) -> dict[str, Any]:
     modules = [stage.build.partition(":")[0], stage.config.partition(":")[0]]
     files = {}
@@ -147,7 +167,7 @@ def _key_parts(
         "stage": stage.name,
         "config": key_values(step.config),
         "seed": step.seed,
-        "inputs": {port: planned[source].key for port, source in step.inputs.items()},
+        "inputs": {port: keys[source] for port, source in step.inputs.items()},
         "code": code.closure(modules),
     }
     if files:
@@ -155,25 +175,34 @@ def _key_parts(
     return parts
 
 
-def _previous_parts(recipe: Recipe, workspace: Workspace) -> dict[str, Mapping[str, Any]]:
-    """Key parts of each step's newest finished artifact in earlier runs of a recipe of this name."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for run in all_runs(workspace):
-        if run.recipe != recipe.name:
-            continue
-        for name, record in run.steps.items():
-            if name not in found and record.status in ("FINISHED", "CACHED"):
-                try:
-                    found[name] = read_manifest(workspace.root / record.artifact).key_parts
-                except (ArtifactError, AttributeError):
-                    continue
-        break  # the newest run is what people compare with; reading them all would slow down every plan
-    return found
+class _Before:
+    """What the newest earlier run of a recipe of this name was made of: what people compare with."""
+
+    def __init__(self, recipe: Recipe, workspace: Workspace) -> None:
+        self._recipe, self._workspace = recipe, workspace
+
+    @cached_property
+    def _run(self) -> Run | None:
+        # the newest run alone: reading them all would slow down every plan
+        return next((run for run in all_runs(self._workspace) if run.recipe == self._recipe.name), None)
+
+    def parts(self, step: str) -> Mapping[str, Any] | None:
+        """Key parts of the artifact that it had of a step; None where there is none, or it does not say."""
+        record = self._run.steps.get(step) if self._run else None
+        if record is None or record.status not in ("FINISHED", "CACHED"):
+            return None
+        try:
+            folder = self._workspace.root / record.artifact
+            parts: Mapping[str, Any] = find_manifest(folder, self._workspace).key_parts
+            return parts
+        except (ArtifactError, StoreError, AttributeError):
+            return None
 
 
 def _why(
-    step: Step, parts: Mapping[str, Any], previous: Mapping[str, Any] | None, planned: Mapping[str, PlannedStep]
+    step: Step, parts: Mapping[str, Any], before: _Before, planned: Mapping[str, PlannedStep]
 ) -> str:
+    previous = before.parts(step.id)
     if previous is None:
         return "nothing made yet"
     differences = list(changes(previous, parts))

@@ -22,7 +22,7 @@ logger = logging.getLogger("genpipe")
 
 SECOND = len("20261231-235959")
 MAX_NAME_LENGTH = 100
-RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+RUNNING, CACHED, FINISHED, FAILED, KILLED = "RUNNING", "CACHED", "FINISHED", "FAILED", "KILLED"
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Run:
     """A run's record. Times are seconds since 1970. `folder` is where it lives.
 
     pid, pid_started, host, process_space: its driver, as genpipe.processes tells processes apart.
+    store: the address that has what is not in the workspace, where the run had a store.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Run:
     host: str = ""
     process_space: str = ""
     error: str | None = None
+    store: str | None = None
     steps: dict[str, StepRecord] = field(default_factory=dict)
 
     @classmethod
@@ -81,6 +83,7 @@ class Run:
             pid_started=process_start(os.getpid()),
             host=socket.gethostname(),
             process_space=process_space(),
+            store=workspace.store.address if workspace.store else None,
             steps=steps,
         )
         import yaml
@@ -117,25 +120,37 @@ class Run:
         return self.folder / "steps" / f"{step}.progress.jsonl"
 
     def artifact(self, step: str) -> Path:
-        """The folder of a finished step's artifact."""
+        """The folder of a finished step's artifact, fetched from the run's store where it is not here."""
         record = self.steps.get(step)
         if record is None:
             raise UsageError(f"run {self.id} has no step '{step}'{nearest(step, self.steps)}")
         path = self.workspace / record.artifact
-        if not path.exists():
-            raise UsageError(f"step '{step}' of run {self.id} has no artifact: its status is {record.status}")
-        return path
+        if path.exists():
+            return path
+        if self._has(record) and self.store is not None:
+            from genpipe.stores import Store, StoredFolder
+
+            stored = StoredFolder(Store.at(self.store), record.artifact)
+            return stored.bring(path, Workspace(self.workspace).scratch(record.key))
+        raise UsageError(f"step '{step}' of run {self.id} has no artifact: its status is {record.status}")
+
+    def _has(self, record: StepRecord) -> bool:
+        in_store = self.store is not None and record.status in (CACHED, FINISHED)
+        return in_store or (self.workspace / record.artifact).exists()
 
     def of_kind(self, kind: str) -> list[tuple[str, Path]]:
-        """Finished artifacts of a kind ("model", "samples", "report", …) with their steps."""
-        found = [(name, self.workspace / step.artifact) for name, step in self.steps.items()]
-        return [(name, path) for name, path in found if path.parent.name == kind and path.exists()]
+        """Finished artifacts of a kind ("model", "samples", "report", …) with their steps.
+
+        Those that only the store has are not fetched: `artifact` does that.
+        """
+        found = [(name, self.workspace / step.artifact) for name, step in self.steps.items() if self._has(step)]
+        return [(name, path) for name, path in found if path.parent.name == kind]
 
     def one(self, kind: str) -> Path:
         """The artifact of a kind, where the run has exactly one."""
         found = self.of_kind(kind)
         if len(found) == 1:
-            return found[0][1]
+            return self.artifact(found[0][0])
         if not found:
             raise UsageError(f"run {self.id} ({self.status}) has no {kind}")
         raise UsageError(

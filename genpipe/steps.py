@@ -11,6 +11,7 @@ from typing import Any
 
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import Registry
+from genpipe.stores import Site
 
 
 class ProgressFile:
@@ -57,6 +58,7 @@ class StepContext:
     tracker as final numbers.
     device: "cpu" or "cuda"; cpus: threads to compute with. fan_out: shares independent work with other processes.
     resources: what each of the step's workers may hold on the cluster.
+    site: by which the step's workers on other machines find what these paths are there (`site.artifact(path)`).
 
     How an input was made (its stage's config, seed, seconds, summary) is in its manifest, genpipe.artifacts.
     """
@@ -74,4 +76,5 @@ class StepContext:
     cpus: int = 1
     resources: WorkerResources = field(default_factory=WorkerResources)
     fan_out: FanOut = field(default_factory=InThisProcess)
+    site: Site | None = None
     summary: dict[str, Any] = field(default_factory=dict)

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genpipe.artifacts import MANIFEST, Manifest, compare_size, parse_manifest, publish, read_manifest, staging
+from genpipe.artifacts import MANIFEST, Manifest, compare_size, parse_manifest, publish, read_manifest, staging, verify
 from genpipe.errors import ArtifactError, StoreError
+from genpipe.execution.turns import sole_maker
 from genpipe.stores.store import Store, in_parallel
 
-logger = logging.getLogger("genpipe")
+logger = logging.getLogger("genpipe.stores")
 
 NUM_SETTLING_ROUNDS = 3
 
@@ -135,7 +136,39 @@ class StoredFolder:
             except ArtifactError as error:
                 raise ArtifactError(str(error).replace(str(final), str(self))) from None
 
+    def bring(self, final: Path, turns: Path, *, check: bool = False) -> Path:
+        """`final`, fetched where it is not there in full size already; check: or has not its checksums.
+
+        turns: a path beside whose lock whoever makes or fetches the same on this machine takes turns.
+        """
+        look = verify if check else _in_full_size
+        with contextlib.suppress(ArtifactError):
+            look(final)
+            return final
+        with sole_maker(turns):
+            try:
+                look(final)
+            except ArtifactError as error:
+                if final.exists():
+                    logger.warning("%s; it is fetched again", error)
+                manifest = self.fetch(final, replace=final.exists())
+                logger.info("fetched %s, %.1f MiB", self, num_bytes(manifest) / 2**20)
+        return final
+
     def discard(self) -> None:
         """Removes the folder so that it never looks whole on the way: its manifest goes first."""
         self.store.remove(f"{self.path}/{MANIFEST}")
         self.store.remove(self.path)
+
+
+def num_bytes(manifest: Manifest) -> int:
+    return sum(file["bytes"] for file in manifest.files.values())
+
+
+def _in_full_size(folder: Path) -> Manifest:
+    """The manifest, where all its files are there with their sizes."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        compare_size(folder, name, path.stat().st_size if path.is_file() else None, expected)
+    return manifest
