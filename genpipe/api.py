@@ -31,6 +31,7 @@ def run(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     workspace: str | Path | None = None,
+    store: str | None = None,
     executor: str = "ray",
     address: str | None = None,
     tracking: str | None = None,
@@ -42,8 +43,9 @@ def run(
     """Runs a recipe and gives the finished run; steps that were done before are reused.
 
     recipe: a shipped recipe's name, a YAML file or a mapping. overrides: `{"train.steps": 500}` or
-    `["train.steps=500"]`. workspace: folder for everything (GENPIPE_HOME, else `.genpipe`). executor: "ray" or
-    "inline"; address: a Ray cluster's. tracking: an MLflow URI (MLFLOW_TRACKING_URI, else sqlite in the
+    `["train.steps=500"]`. workspace: folder for everything (GENPIPE_HOME, else `.genpipe`). store: an fsspec address
+    that keeps artifacts and checkpoints too (GENPIPE_STORE, else none). executor: "ray" or "inline"; address: a Ray
+    cluster's. tracking: an MLflow URI (MLFLOW_TRACKING_URI, else sqlite in the
     workspace), or "off". fresh, from_step, to_step: redo all; redo a step and what follows; stop after a step.
 
     Raises RecipeError with all of a recipe's mistakes before anything runs, StepFailed where a step fails.
@@ -53,7 +55,7 @@ def run(
     choice = Choice(fresh=fresh, from_step=from_step, to_step=to_step)
     return run_recipe(
         checked,
-        Workspace.choose(workspace),
+        Workspace.choose(workspace, store),
         choice,
         plugins=plugins,
         executor=executor,
@@ -76,9 +78,18 @@ def run_recipe(
 ) -> Run:
     """`run`, for a recipe that is checked already."""
     make_executor = executor_maker(executor, address)
+    if workspace.store is not None and workspace.store.is_of_this_process and executor != "inline":
+        raise UsageError(
+            f"the store {workspace.store.address} is this process's own: only --executor inline can use it"
+        )
     plan = make_plan(recipe, plugins, workspace, choice, check_files=True)
     for damage in plan.damaged:
         logging.getLogger("genpipe").warning(damage)
+    if workspace.store is not None:
+        from genpipe.execution.sharing import prepare
+
+        if not prepare(plan, workspace):
+            plan = make_plan(recipe, plugins, workspace, choice, check_files=True)
     with _listeners(plan, workspace, tracking, progress) as listeners:
         from genpipe.execution.driver import execute
 

@@ -180,9 +180,7 @@ def compare_size(where: object, name: str, size: int | None, expected: Mapping[s
         raise ArtifactError(f"artifact {where}: {name} has {size} bytes, its manifest says {expected['bytes']}")
 
 
-def _compare(
-    where: object, files: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Mapping[str, Any]]
-) -> None:
+def _compare(where: object, files: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Mapping[str, Any]]) -> None:
     for name in expected:
         compare_size(where, name, files[name]["bytes"] if name in files else None, expected[name])
         if files[name]["sha256"] != expected[name]["sha256"]:

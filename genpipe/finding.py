@@ -26,9 +26,7 @@ class Finding:
 MISSING = Finding()
 
 
-def find_artifacts(
-    folders: Mapping[str, Path], workspace: Workspace, check_files: bool = False
-) -> dict[str, Finding]:
+def find_artifacts(folders: Mapping[str, Path], workspace: Workspace, check_files: bool = False) -> dict[str, Finding]:
     """What there is of each named folder of the workspace. The store is asked for all that is not here at once.
 
     check_files: also compare checksums here, and sizes in the store. StoreError where the store does not answer.

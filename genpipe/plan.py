@@ -199,9 +199,7 @@ class _Before:
             return None
 
 
-def _why(
-    step: Step, parts: Mapping[str, Any], before: _Before, planned: Mapping[str, PlannedStep]
-) -> str:
+def _why(step: Step, parts: Mapping[str, Any], before: _Before, planned: Mapping[str, PlannedStep]) -> str:
     previous = before.parts(step.id)
     if previous is None:
         return "nothing made yet"

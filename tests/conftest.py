@@ -70,3 +70,11 @@ def device(request: pytest.FixtureRequest) -> str:
         if not torch.cuda.is_available():
             pytest.exit(f"--device {name}: torch sees no CUDA device", returncode=2)
     return name
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A store that fails as it is told to, here and in subprocesses."""
+    from tests.faulty_store import Faulty
+
+    return Faulty.make(tmp_path, monkeypatch)

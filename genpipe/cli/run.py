@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -19,7 +20,7 @@ from genpipe.plan import Choice, Plan, make_plan
 from genpipe.recipe import Recipe, load_recipe
 from genpipe.registry import registry
 from genpipe.runs import Run, find_run
-from genpipe.workspace import Workspace
+from genpipe.workspace import STORE_VARIABLE, Workspace
 
 Decorated = Callable[..., Any]
 
@@ -31,8 +32,23 @@ def choice_options(command: Decorated) -> Decorated:
     return click.option("--fresh", is_flag=True, help="Redo every step.")(command)
 
 
+def _set_store(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ[STORE_VARIABLE] = value  # as if it had been there: what this command starts sees it too
+
+
+store_option = click.option(
+    "--store",
+    metavar="ADDRESS",
+    help="Keep artifacts and checkpoints there too: s3://bucket/genpipe, file:///mnt/x, …  [default: $GENPIPE_STORE]",
+    expose_value=False,
+    callback=_set_store,
+)
+
+
 def executor_options(command: Decorated) -> Decorated:
-    """--executor, --address, --tracking."""
+    """--executor, --address, --tracking, --store."""
+    command = store_option(command)
     command = click.option(
         "--tracking",
         metavar="URI",
@@ -112,7 +128,8 @@ def _results(run: Run) -> list[tuple[str, str]]:
     ):
         for step, folder in run.of_kind(kind):
             name = label if len(run.of_kind(kind)) == 1 else f"{label} ({step})"
-            found.append((name, _relative(folder / file)))
+            place = _relative(folder / file) if folder.exists() else f"{run.store}/{run.steps[step].artifact}"
+            found.append((name, place))
     return found
 
 
@@ -136,6 +153,7 @@ def _relative(path: Path) -> str:
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @choice_options
+@store_option
 @click.pass_obj
 def plan(
     workspace: str | None,

@@ -11,10 +11,10 @@ from genpipe.words import ARROWS, CHIPS, relation, value_and_error
 def print_tables(run: Run) -> None:
     """Every evaluation of a run."""
     evaluations = run.of_kind("evaluation")
-    for step, folder in evaluations:
+    for step, _ in evaluations:
         if len(evaluations) > 1:
             print(step)
-        table = Table.read(folder / "table.json")
+        table = Table.read(run.artifact(step) / "table.json")
         better = {cell.name: cell.better for row in table.rows for cell in row.estimates}
         header = [f"{column} {ARROWS[better[column]]}".strip() for column in table.columns]
         rows = [[row.name, *(_cell(row.cell(column)) for column in table.columns)] for row in table.rows]

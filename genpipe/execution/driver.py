@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from genpipe.artifacts import clear_staging, read_manifest
+from genpipe.artifacts import clear_staging
 from genpipe.errors import GenpipeError, Interrupted, StepFailed
 from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import Job, Outcome
+from genpipe.execution.sharing import bring_to_look_at
 from genpipe.heartbeat import beating
 from genpipe.observers import Observers
 from genpipe.parallel import WorkerResources
 from genpipe.plan import Plan, PlannedStep
 from genpipe.runs import FAILED, FINISHED, KILLED, RUNNING, Run, StepRecord
+from genpipe.stores import Site
 from genpipe.workspace import Workspace
+
+logger = logging.getLogger("genpipe")
 
 logger = logging.getLogger("genpipe")
 
@@ -90,7 +94,7 @@ def _take(
     try:
         executor.start(jobs.values())
         follower.start()
-        _drive(plan, jobs, run, executor, follower, observers, failures)
+        _drive(plan, jobs, run, workspace, executor, follower, observers, failures)
     finally:
         executor.close()
         if follower.started:
@@ -111,8 +115,8 @@ def _reuse(name: str, planned: PlannedStep, run: Run, observers: Observers) -> N
     record = run.steps[name]
     record.status = "CACHED"
     observers.notify("step_started", run=run, step=name, stage=planned.stage.name, key=planned.key, cached=True)
-    folder = run.artifact(name)
-    manifest = read_manifest(folder)
+    folder, manifest = run.workspace / record.artifact, planned.found
+    assert manifest is not None
     record.seconds = manifest.seconds
     observers.notify(
         "step_finished", run=run, step=name, artifact=str(folder), seconds=manifest.seconds, summary=manifest.summary
@@ -123,6 +127,7 @@ def _drive(
     plan: Plan,
     jobs: dict[str, Job],
     run: Run,
+    workspace: Workspace,
     executor: Executor,
     follower: ProgressFollower,
     observers: Observers,
@@ -148,14 +153,17 @@ def _drive(
             follower.remove(outcome.step)
             record = run.steps[outcome.step]
             record.seconds = outcome.seconds
+            for warning in outcome.warnings:
+                logger.warning("step '%s': %s", outcome.step, warning)
             if outcome.error is None:
+                bring_to_look_at(plan.steps[outcome.step], workspace)
                 done.add(outcome.step)
                 record.status = FINISHED
                 observers.notify(
                     "step_finished",
                     run=run,
                     step=outcome.step,
-                    artifact=str(run.artifact(outcome.step)),
+                    artifact=str(run.workspace / record.artifact),
                     seconds=outcome.seconds,
                     summary=outcome.summary,
                 )
@@ -187,6 +195,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Jo
         resources=WorkerResources(**step.resources.model_dump()) if step.resources else WorkerResources(),
         workers=step.workers,
         redo=planned.redo,
+        site=Site(str(workspace.root), str(run.folder), workspace.store),
     )
 
 

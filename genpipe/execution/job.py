@@ -12,17 +12,18 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 from genpipe.artifacts import publish, staging, verify
-from genpipe.errors import ArtifactError, GenpipeError
+from genpipe.errors import ArtifactError, GenpipeError, StoreError
 from genpipe.execution.turns import sole_maker
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
+from genpipe.stores import Site
 from genpipe.validation import restore_config
 
 
@@ -30,7 +31,7 @@ from genpipe.validation import restore_config
 class Job:
     """A step, addressed: only plain values and absolute paths, so that it can cross to any worker.
 
-    resources: of each of its workers.
+    resources: of each of its workers. site: what the paths are on another machine.
     """
 
     step: str
@@ -48,17 +49,37 @@ class Job:
     resources: WorkerResources = field(default_factory=WorkerResources)
     workers: int = 1
     redo: bool = False
+    site: Site
+
+    def on_this_machine(self) -> Job:
+        """The job with this machine's paths; UsageError where the workspace is not to be seen and there is no store."""
+        path = self.site.path
+        job = replace(
+            self,
+            inputs={port: str(path(there)) for port, there in self.inputs.items()},
+            artifact=str(path(self.artifact)),
+            scratch=str(path(self.scratch)),
+            log=str(path(self.log)),
+            progress=str(path(self.progress)),
+            site=self.site.seen_from_here(),
+        )
+        Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+        return job
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended. error is None where it succeeded; exit_code is what the command should end with."""
+    """How a job ended. error is None where it succeeded; exit_code is what the command should end with.
+
+    warnings: what a user should see though the job went on.
+    """
 
     step: str
     seconds: float
     summary: dict[str, Any]
     error: str | None = None
     exit_code: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def run_job(job: Job, *, redirect: bool) -> Outcome:
@@ -67,6 +88,15 @@ def run_job(job: Job, *, redirect: bool) -> Outcome:
     redirect: send this process's whole output to the step's log (a worker); else only log records go there.
     """
     started = time.perf_counter()
+    try:
+        job = job.on_this_machine()
+    except (GenpipeError, OSError) as error:  # there is no place for a log
+        return _failed(job, started, str(error), getattr(error, "exit_code", 1))
+    with _warnings_of("genpipe.stores") as warnings:
+        return replace(_run_here(job, started, redirect), warnings=tuple(warnings))
+
+
+def _run_here(job: Job, started: float, redirect: bool) -> Outcome:
     with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
         try:
             summary = _work(job, on_ray=redirect)
@@ -88,11 +118,23 @@ def _failed(job: Job, started: float, error: str, exit_code: int) -> Outcome:
 
 def _work(job: Job, *, on_ray: bool) -> dict[str, Any]:
     with sole_maker(Path(job.scratch)):
-        if not job.redo:
-            with contextlib.suppress(ArtifactError):
-                summary: dict[str, Any] = verify(Path(job.artifact)).summary
-                return summary  # another run has made it since this one was planned
+        if not job.redo and (made := _made_meanwhile(job)) is not None:
+            return made
         return _make(job, on_ray=on_ray)
+
+
+def _made_meanwhile(job: Job) -> dict[str, Any] | None:
+    """The summary of the artifact, where another run, or another machine, has made it since this one was planned."""
+    site, final = job.site, Path(job.artifact)
+    with contextlib.suppress(ArtifactError):
+        summary: dict[str, Any] = verify(final).summary
+        site.keep(final)
+        return summary
+    stored = site.stored(final)
+    with contextlib.suppress(ArtifactError, StoreError):
+        if stored is not None and stored.manifest() is not None:
+            return dict(stored.fetch(final, replace=True).summary)
+    return None
 
 
 def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
@@ -100,7 +142,8 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
 
     torch.set_num_threads(job.resources.cpus)
     if job.redo:
-        shutil.rmtree(job.scratch, ignore_errors=True)
+        _clear_scratch(job)
+    inputs = {port: job.site.artifact(path, check=not job.site.is_shared) for port, path in job.inputs.items()}
     plugins = registry()
     stage = plugins.get("stage", job.stage)
     final, scratch = Path(job.artifact), Path(job.scratch)
@@ -112,7 +155,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
             stage=job.stage,
             config=restore_config(stage.config_class, job.config, plugins),
             seed=job.seed,
-            inputs={port: Path(path) for port, path in job.inputs.items()},
+            inputs=inputs,
             out=folder,
             scratch=scratch,
             registry=plugins,
@@ -121,6 +164,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
             cpus=job.resources.cpus,
             resources=job.resources,
             fan_out=fan_out,
+            site=job.site,
         )
         stage.builder(context)
         facts = {
@@ -138,8 +182,19 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
             "summary": context.summary,
         }
         publish(folder, final, facts, replace=job.redo)
-    shutil.rmtree(scratch, ignore_errors=True)  # its checkpoints have served
+    job.site.keep(final, replace=job.redo)
+    _clear_scratch(job)  # its checkpoints have served
     return context.summary
+
+
+def _clear_scratch(job: Job) -> None:
+    shutil.rmtree(job.scratch, ignore_errors=True)
+    stored = job.site.stored(job.scratch)
+    if stored is not None:
+        try:
+            stored.discard()
+        except StoreError as error:
+            logging.getLogger("genpipe.stores").warning("checkpoints that have served are left: %s", error)
 
 
 def _fan_out(job: Job, on_ray: bool) -> contextlib.AbstractContextManager[FanOut]:
@@ -166,6 +221,25 @@ def environment(job: Job) -> dict[str, Any]:
     if job.resources.gpus:
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
+
+
+@contextlib.contextmanager
+def _warnings_of(name: str) -> Iterator[list[str]]:
+    """What is logged as a warning meanwhile, from any thread: each text once."""
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if (text := record.getMessage()) not in found:
+                found.append(text)
+
+    collector = Collector(logging.WARNING)
+    logger = logging.getLogger(name)
+    logger.addHandler(collector)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(collector)
 
 
 @contextlib.contextmanager

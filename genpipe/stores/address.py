@@ -22,7 +22,7 @@ def checked(address: str) -> str:
             raise UsageError("the store's address is empty; expected one such as s3://bucket/genpipe or a folder")
         text = f"file://{Path(os.path.expanduser(text)).absolute()}"
     protocol, _, rest = text.partition("://")
-    if "@" in rest.partition("/")[0] and ":" in rest.partition("@")[0] or urlsplit(text).query:
+    if ("@" in rest.partition("/")[0] and ":" in rest.partition("@")[0]) or urlsplit(text).query:
         raise UsageError(
             f"the store's address {without_secrets(text)} holds credentials; give them in the environment instead, as "
             f"the storage's own tools take them, or as FSSPEC_{protocol.upper()}_… variables"

@@ -19,7 +19,15 @@ TIMEOUT_VARIABLE = "GENPIPE_STORE_TIMEOUT_SECONDS"
 SLOWEST_BYTES_PER_SECOND = 2**20  # a transfer that is slower is taken for one that hangs
 
 # What trying again does not mend. TypeError and ValueError: a driver's way to refuse an address or an option.
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError, TypeError)
+PERMANENT = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ImportError,
+    ValueError,
+    TypeError,
+)
 PERMANENT_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
@@ -83,8 +91,8 @@ def within(seconds: float, operation: Callable[[], Result]) -> Result:
     thread.start()
     thread.join(seconds)
     if not outcome:
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
+        raise TimeoutError(f"no answer within {seconds:.3g} s")
     result, error = outcome[0]
     if error is not None:
         raise error
-    return result  # type: ignore[no-any-return]
+    return result

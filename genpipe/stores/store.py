@@ -36,7 +36,7 @@ class Store:
     """
 
     address: str
-    patience: Patience = field(default_factory=Patience.from_environment, compare=False)
+    patience: Patience = field(default_factory=lambda: Patience.from_environment(), compare=False)
 
     @classmethod
     def at(cls, address: str) -> Store:
@@ -89,7 +89,9 @@ class Store:
 
     def probe(self) -> None:
         """StoreError where the store cannot be written, read and cleaned: known before anything is spent."""
-        patience = replace(self.patience, timeout_seconds=min(PROBE_SECONDS, self.patience.timeout_seconds), num_tries=2)
+        patience = replace(
+            self.patience, timeout_seconds=min(PROBE_SECONDS, self.patience.timeout_seconds), num_tries=2
+        )
         hasty = replace(self, patience=patience)
         path = f".probe-{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
         content = path.encode()
@@ -113,7 +115,9 @@ class Store:
                 raise
             text = without_secrets((str(error).splitlines() or [""])[0])[:MAX_ERROR_LENGTH]
             kind = type(error).__name__
-            raise StoreError(f"store {self.address}: {doing} {path} failed: {kind}{f': {text}' if text else ''}") from None
+            raise StoreError(
+                f"store {self.address}: {doing} {path} failed: {kind}{f': {text}' if text else ''}"
+            ) from None
 
 
 @lru_cache

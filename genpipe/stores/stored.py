@@ -33,6 +33,12 @@ def tree(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
+class _Before:
+    manifest: Manifest | None
+    is_whole: bool
+
+
+@dataclass(frozen=True)
 class StoredFolder:
     """One folder in a store, at `path` relative to the store's address."""
 
@@ -70,32 +76,55 @@ class StoredFolder:
         purpose: another machine may have made the same, and its content is the one that others have seen.
         """
         manifest = read_manifest(folder)
-        if not replace and (there := self._whole_or_none(say=True)) is not None:
-            return there
+        before = self._replaceable()
+        if not replace and before.is_whole:
+            assert before.manifest is not None
+            return before.manifest
         below = tree(manifest.files)
-        for settling in range(NUM_SETTLING_ROUNDS):
-            sizes = {} if replace and settling == 0 else self.store.sizes(self.path)
-            missing = [n for n, f in manifest.files.items() if sizes.get(f"{below}/{n}") != f["bytes"]]
-            if settling and not missing:
-                break
-            in_parallel(lambda name: self.store.upload(folder / name, f"{self.path}/{below}/{name}"), missing)
-            if not replace and (there := self._whole_or_none()) is not None and tree(there.files) != below:
-                self.store.remove(f"{self.path}/{below}")
-                return there
-            self.store.write(f"{self.path}/{MANIFEST}", (folder / MANIFEST).read_bytes())
-        else:
-            raise StoreError(f"store {self.store.address}: {missing[0]} of {self.path} does not stay there")
-        for stray in {name.partition("/")[0] for name in sizes if "/" in name} - {below}:
-            self.store.remove(f"{self.path}/{stray}")  # of uploads that were broken off or replaced
+        self._upload(folder, manifest, anew=replace)
+        if not replace and (there := self._by_another(below)) is not None:
+            return there  # it took less time
+        self.store.write(f"{self.path}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+        self._upload(folder, manifest)  # sees that all is there; what another took away meanwhile comes again
+        if not replace and (there := self._by_another(below)) is not None:
+            return there
+        if before.manifest is not None and (old := tree(before.manifest.files)) != below:
+            self.store.remove(f"{self.path}/{old}")
         return manifest
 
-    def _whole_or_none(self, say: bool = False) -> Manifest | None:
+    def _replaceable(self) -> _Before:
+        """What is there before an upload; what is torn is said."""
+        manifest = None
         try:
-            return self.whole()
+            manifest = self.manifest()
+            if manifest is not None:
+                self._compare(manifest, self.store.sizes(self.path))
+            return _Before(manifest, is_whole=manifest is not None)
         except ArtifactError as error:
-            if say:
-                logger.warning("%s; it is uploaded again", error)
-            return None
+            logger.warning("%s; it is uploaded again", error)
+            return _Before(manifest, is_whole=False)
+
+    def _upload(self, folder: Path, manifest: Manifest, anew: bool = False) -> None:
+        """Uploads the files that are not there in full size (anew: all) until they are."""
+        below = tree(manifest.files)
+        sizes = {} if anew else self.store.sizes(self.path)
+        for _ in range(NUM_SETTLING_ROUNDS):
+            missing = [n for n, f in manifest.files.items() if sizes.get(f"{below}/{n}") != f["bytes"]]
+            if not missing:
+                return
+            in_parallel(lambda name: self.store.upload(folder / name, f"{self.path}/{below}/{name}"), missing)
+            sizes = self.store.sizes(self.path)
+        raise StoreError(f"store {self.store.address}: {missing[0]} of {self.path} does not stay there")
+
+    def _by_another(self, below: str) -> Manifest | None:
+        """The manifest of another's upload, which stays; ours is removed, and nobody else's, who may be at it still."""
+        with contextlib.suppress(ArtifactError):
+            there = self.manifest()
+            if there is not None and tree(there.files) != below:
+                self._compare(there, self.store.sizes(self.path))
+                self.store.remove(f"{self.path}/{below}")
+                return there
+        return None
 
     def fetch(self, final: Path, *, replace: bool = False) -> Manifest:
         """Downloads the folder, compares every checksum and publishes it at `final`.
