@@ -123,6 +123,8 @@ def _is_raw_component(value: Any) -> bool:
 def _message(item: Any, cls: type[Config]) -> str:
     given = item["input"]
     match item["type"]:
+        case "secret":  # what was given is not to be repeated
+            return str(item["msg"])
         case "extra_forbidden":
             return f"unknown key{nearest(str(item['loc'][-1]), cls.model_fields)}"
         case "missing":

@@ -55,7 +55,7 @@ def read_whole(source: Source) -> RawData:
     """All of a source in memory, checked and of the spec's type; for small ones."""
     surveys = [source.survey(part) for part in source.parts]
     spec = source.spec(surveys)
-    x: list[Array] = []
+    x: list[Array] = [np.empty((0, *spec.shape), dtype=spec.dtype)]
     y: list[Array | None] = []
     for part, survey in zip(source.parts, surveys, strict=True):
         before = sum(map(len, x))

@@ -1,47 +1,74 @@
-"""Data sets read from files: NumPy archives, CSV tables, IDX images (MNIST's format)."""
+"""Data sets read from files, local or at any address of fsspec: images, tables and arrays of numbers."""
 
 from __future__ import annotations
 
-from genpipe.components import Dataset
+from genpipe.components import Dataset, EventKind
 from genpipe.hookspecs import hookimpl
 
-NPZ = Dataset(
-    name="npz",
-    summary="images or vectors in a NumPy archive (.npz)",
-    config="genpipe.plugins.files.config:NpzConfig",
-    build="genpipe.plugins.files.npz:build",
-    fingerprint="genpipe.plugins.files.npz:fingerprint",
-    events=("image", "vector"),
-)
 
-CSV = Dataset(
-    name="csv",
-    summary="rows of numbers in a CSV file with a header",
-    config="genpipe.plugins.files.config:CsvConfig",
-    build="genpipe.plugins.files.csv_table:build",
-    fingerprint="genpipe.plugins.files.csv_table:fingerprint",
-    events=("vector",),
-)
-
-IDX = Dataset(
-    name="idx",
-    summary="grey images in IDX files, plain or gzipped (MNIST's format)",
-    config="genpipe.plugins.files.config:IdxConfig",
-    build="genpipe.plugins.files.idx:build",
-    fingerprint="genpipe.plugins.files.idx:fingerprint",
-    events=("image",),
-)
-
-FASHION_MNIST = Dataset(
-    name="fashion_mnist",
-    summary="70,000 photographs of clothes, 28×28 grey, 10 classes, from a local folder",
-    config="genpipe.plugins.files.config:FashionMnistConfig",
-    build="genpipe.plugins.files.fashion_mnist:build",
-    fingerprint="genpipe.plugins.files.fashion_mnist:fingerprint",
-    events=("image",),
-)
+def _dataset(name: str, module: str, config: str, summary: str, *events: EventKind) -> Dataset:
+    return Dataset(
+        name=name,
+        summary=summary,
+        config=f"genpipe.plugins.files.config:{config}",
+        build=f"genpipe.plugins.files.{module}:build",
+        fingerprint=f"genpipe.plugins.files.{module}:fingerprint",
+        events=events,
+    )
 
 
 @hookimpl
 def register_datasets() -> list[Dataset]:
-    return [NPZ, CSV, IDX, FASHION_MNIST]
+    return [
+        _dataset(
+            "image_folder",
+            "image_folder",
+            "ImageFolderConfig",
+            "a folder of PNG, JPEG, WebP, … images, labelled by the folders they lie in",
+            "image",
+        ),
+        _dataset(
+            "webdataset",
+            "webdataset",
+            "WebDatasetConfig",
+            "images and labels in tars (WebDataset)",
+            "image",
+        ),
+        _dataset(
+            "parquet",
+            "parquet",
+            "ParquetConfig",
+            "Parquet tables: columns of numbers, lists of numbers, or encoded images",
+            "image",
+            "vector",
+        ),
+        _dataset(
+            "npz",
+            "npz",
+            "NpzConfig",
+            "images or vectors in NumPy archives (.npz)",
+            "image",
+            "vector",
+        ),
+        _dataset(
+            "csv",
+            "csv_table",
+            "CsvConfig",
+            "rows of numbers in CSV files with a header",
+            "vector",
+        ),
+        _dataset(
+            "idx",
+            "idx",
+            "IdxConfig",
+            "grey images in IDX files, plain or gzipped (MNIST's format)",
+            "image",
+        ),
+        _dataset(
+            "fashion_mnist",
+            "fashion_mnist",
+            "FashionMnistConfig",
+            "70,000 photographs of clothes, 28×28 grey, 10 classes, from a folder",
+            "image",
+        ),
+    ]

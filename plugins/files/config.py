@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from genpipe.config import Config
+from genpipe.config import Config, NotInKey
+from genpipe.plugins.files.address import Address, DataAddress
+
+PLACES = "a file, a folder, a pattern such as data/part-*, or an address such as s3://bucket/folder"
+Side = Annotated[int, Field(ge=1, le=16_384)]
 
 
-class NpzConfig(Config):
-    """Options of the data set `npz`."""
+class ValueRange(Config):
+    """What the numbers of examples may be."""
 
-    path: Path = Field(description="the archive")
-    x: str = Field("x", description="name of the examples: (N, D), (N, H, W) or (N, C, H, W)")
-    y: str | None = Field(None, description="name of the labels, (N,) integers; null where there are none")
     levels: int | None = Field(
         None,
         ge=2,
@@ -24,8 +24,6 @@ class NpzConfig(Config):
     )
     low: float | None = Field(None, description="smallest value of real images; 0 by default")
     high: float | None = Field(None, description="largest value of real images; 1 by default")
-    channels_last: bool = Field(False, description="images are (N, H, W, C)")
-    limit: int | None = Field(None, ge=2, description="only the first so many examples; null is all")
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -38,10 +36,38 @@ class NpzConfig(Config):
         return self
 
 
+class ImageOptions(Config):
+    """How encoded images (PNG, JPEG, WebP, …) become examples of one shape."""
+
+    size: Side | tuple[Side, Side] | None = Field(
+        None,
+        description="height and width, or one number for both: images are scaled to cover it, then cut to its middle; "
+        "null takes them as they are, all of one size",
+    )
+    mode: Literal["RGB", "L"] = Field("RGB", description="colours (RGB) or grey (L)")
+    on_error: Literal["raise", "skip"] = Field(
+        "raise", description="an image that cannot be read: an error, or left out (each is then decoded twice)"
+    )
+
+    @property
+    def height_and_width(self) -> tuple[int, int] | None:
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+class NpzConfig(ValueRange):
+    """Options of the data set `npz`."""
+
+    path: DataAddress = Field(description=f"the archives: {PLACES}")
+    x: str = Field("x", description="name of the examples: (N, D), (N, H, W) or (N, C, H, W)")
+    y: str | None = Field(None, description="name of the labels, (N,) integers; null where there are none")
+    channels_last: bool = Field(False, description="images are (N, H, W, C)")
+    limit: int | None = Field(None, ge=2, description="only the first so many examples; null is all")
+
+
 class CsvConfig(Config):
     """Options of the data set `csv`."""
 
-    path: Path = Field(description="the file; its first row names the columns")
+    path: DataAddress = Field(description=f"the tables: {PLACES}; the first row of each names its columns")
     columns: tuple[str, ...] | None = Field(
         None, min_length=1, description="columns that make an example; all but the label by default"
     )
@@ -53,17 +79,62 @@ class CsvConfig(Config):
 class IdxConfig(Config):
     """Options of the data set `idx`."""
 
-    images: Path = Field(description="IDX file of bytes, (N, H, W), plain or gzipped")
-    labels: Path | None = Field(None, description="IDX file of bytes, (N,); null where there are none")
+    images: DataAddress = Field(description="IDX file of bytes, (N, H, W), plain or gzipped; or a pattern, or a folder")
+    labels: Annotated[Address | None, NotInKey()] = Field(
+        None, description="IDX file of bytes, (N,), or a pattern for as many; null where there are none"
+    )
     limit: int | None = Field(None, ge=2, description="only the first so many examples; null is all")
 
 
 class FashionMnistConfig(Config):
     """Options of the data set `fashion_mnist`."""
 
-    folder: Path | None = Field(
+    folder: Annotated[Address | None, NotInKey()] = Field(
         None,
         description="folder with the four files; by default $GENPIPE_DATA or Debian's dataset-fashion-mnist",
     )
     part: Literal["all", "train", "test"] = Field("all", description="all 70,000, the first 60,000 or the last 10,000")
     limit: int | None = Field(None, ge=2, description="only the first so many examples; null is all")
+
+
+class ImageFolderConfig(ImageOptions):
+    """Options of the data set `image_folder`."""
+
+    path: DataAddress = Field(description="the folder (folders in it are searched), or a pattern, or an address")
+    labels: Literal["folder"] | None = Field(
+        "folder", description="an image's label is the folder in `path` that it lies in, where there are any; or null"
+    )
+
+
+class WebDatasetConfig(ImageOptions):
+    """Options of the data set `webdataset`."""
+
+    path: DataAddress = Field(description="the tars: a file, a folder, or a pattern such as train-{000..099}.tar")
+    image: tuple[str, ...] = Field(
+        ("png", "jpg", "jpeg", "webp"), min_length=1, description="endings of the images, after a name's first dot"
+    )
+    label: str | None = Field(
+        None, description="where labels are: an ending with text (cls, txt), or json:FIELD; null where there are none"
+    )
+
+    @field_validator("label")
+    @classmethod
+    def _field(cls, label: str | None) -> str | None:
+        if label is not None and (label == "json" or label.endswith(":")):
+            raise ValueError("expected the field of the JSON that is the label, such as json:class")
+        return label
+
+
+class ParquetConfig(ImageOptions, ValueRange):
+    """Options of the data set `parquet`."""
+
+    path: DataAddress = Field(description=f"the tables: {PLACES}")
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="columns of numbers, or one of lists of numbers or of images; all but the label by default",
+    )
+    label: str | None = Field(None, description="column with the labels, integers or text; null where there is none")
+    shape: tuple[Side, ...] | None = Field(
+        None, description="(C, H, W) of images in lists of numbers, or in bytes one per number"
+    )

@@ -2,79 +2,80 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from genpipe.data import RawData
+from genpipe.data import Array, Part, RawData, Source
 from genpipe.dataspec import DataSpec
-from genpipe.errors import DataError, nearest
+from genpipe.errors import DataError
+from genpipe.plugins.files.blocks import first
 from genpipe.plugins.files.config import CsvConfig
-from genpipe.plugins.files.paths import digest, existing
+from genpipe.plugins.files.csv_rows import layout, rows
+from genpipe.plugins.files.labels import TextLabels, names_of
+from genpipe.plugins.files.paths import digest, find, stem
+from genpipe.plugins.files.source import FileSource
+
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.xz")
 
 
-def number(cell: str, path: Path, line: int, column: str) -> float:
-    """The finite number in a cell; DataError names file, line and column."""
-    try:
-        value = float(cell)
-    except ValueError:
-        shown = f"'{cell}'" if cell.strip() else "an empty cell"
-        raise DataError(f"{path}, line {line}, column '{column}': {shown} is not a number") from None
-    if not math.isfinite(value):
-        raise DataError(f"{path}, line {line}, column '{column}': {cell.strip()} is not a finite number")
-    return value
+@dataclass(frozen=True)
+class Tables(FileSource):
+    """One part per file. x: (N, D) float32; y: (N,), the rank of the label among the sorted labels of all files."""
+
+    config: CsvConfig
+
+    def list_parts(self) -> Iterable[Part]:
+        return (Part(file.address) for file in find(self.config.path, SUFFIXES))
+
+    def survey(self, part: Part) -> dict[str, Any]:
+        table = layout(part.address, self.config)
+        labels, num = TextLabels(f"{part.address}, column '{self.config.label}'"), 0
+        for block in rows(table, numbers=False):
+            num += block.num
+            if block.labels is not None:
+                labels.add(block.labels)
+        return {"num": num, "columns": list(table.columns), "labels": sorted(labels.texts), "where": part.address}
+
+    def spec(self, surveys: Sequence[dict[str, Any]]) -> DataSpec:
+        columns = surveys[0]["columns"]
+        for survey in surveys:
+            if survey["columns"] != columns:
+                raise DataError(
+                    f"{survey['where']} has the columns {_listed(survey['columns'])}, expected {_listed(columns)} as in "
+                    f"{surveys[0]['where']}; say which are to be read (columns)"
+                )
+        names = names_of(surveys, f"{self.config.path}, column '{self.config.label}'")
+        return DataSpec(
+            name=stem(self.config.path),
+            event="vector",
+            shape=(len(columns),),
+            num_classes=len(names) if self.config.label else None,
+            class_names=names,
+        )
+
+    def read(self, part: Part, spec: DataSpec) -> Iterator[tuple[Array, Array | None]]:
+        ranks = {name: rank for rank, name in enumerate(spec.class_names)}
+        for block in rows(layout(part.address, self.config), numbers=True):
+            y = None
+            if block.labels is not None:
+                y = np.array([ranks.get(text, -1) for text in block.labels], dtype=np.int64)
+                if (y < 0).any():
+                    new = block.labels[int((y < 0).argmax())]
+                    raise DataError(f"{part.address} has the label '{new}', which was not there before: it has changed")
+            yield block.x, y
 
 
-def build(config: CsvConfig, seed: int) -> RawData:
-    """x: (N, D) float32; y: (N,), the rank of the label among the sorted labels. The seed has no part."""
-    path = existing(config.path)
-    rows: list[list[float]] = []
-    texts: list[str] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=config.delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            if not header:
-                raise DataError(f"{path} is empty, expected a row of column names")
-            wanted = list(config.columns) if config.columns else [name for name in header if name != config.label]
-            for name in [*wanted, *([config.label] if config.label else [])]:
-                if name not in header:
-                    raise DataError(f"{path} has no column '{name}'{nearest(name, header)}")
-                if header.count(name) > 1:
-                    raise DataError(f"{path} has {header.count(name)} columns named '{name}'")
-            places = [header.index(name) for name in wanted]
-            label_place = header.index(config.label) if config.label else None
-            for cells in reader:
-                if not cells:
-                    continue  # a blank line, often the last
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {len(cells)} cells, expected {len(header)} as in the header"
-                    )
-                rows.append([number(cells[i], path, reader.line_num, header[i]) for i in places])
-                if label_place is not None:
-                    texts.append(cells[label_place].strip())
-                if len(rows) == config.limit:
-                    break
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV text in UTF-8: {error}") from None
-    names = sorted(set(texts))
-    if names and all(name.lstrip("-").isdigit() for name in names):
-        names.sort(key=int)
-    ranks = {name: rank for rank, name in enumerate(names)}
-    y = np.array([ranks[text] for text in texts], dtype=np.int64) if config.label else None
-    x = np.array(rows, dtype=np.float32).reshape(len(rows), len(wanted))
-    spec = DataSpec(
-        name=path.stem,
-        event="vector",
-        shape=(len(wanted),),
-        num_classes=len(names) if config.label else None,
-        class_names=tuple(names),
-    )
-    return RawData(spec, x, y).checked()
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(columns[:8]) + (f" … ({len(columns)})" if len(columns) > 8 else "")
+
+
+def build(config: CsvConfig, seed: int) -> Source | RawData:
+    """Tables, or their first rows where there is a limit. The seed has no part."""
+    return first(Tables(config), config.limit)
 
 
 def fingerprint(config: CsvConfig) -> str:
-    return digest([config.path])
+    return digest(stem(config.path), find(config.path, SUFFIXES))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from genpipe.data import RawData
+from genpipe.data import Part, RawData, Source
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
+from genpipe.plugins.files.address import absolute
+from genpipe.plugins.files.blocks import first
 from genpipe.plugins.files.config import FashionMnistConfig
-from genpipe.plugins.files.idx import read_pair
-from genpipe.plugins.files.paths import digest
+from genpipe.plugins.files.idx import Pairs, image_spec
+from genpipe.plugins.files.paths import File, digest, exists, only
 
-DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+DEBIAN_FOLDER = "/usr/share/datasets/fashion-mnist"
 PARTS = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 CLASS_NAMES = (
     "T-shirt/top",
@@ -30,56 +33,64 @@ CLASS_NAMES = (
 )
 
 
-def candidate(folder: Path, stem: str) -> Path | None:
-    """The file of that stem in a folder, gzipped or plain."""
-    return next((p for p in (folder / f"{stem}.gz", folder / stem) if p.is_file()), None)
+def candidate(folder: str, name: str) -> File | None:
+    """The file of that name in a folder, gzipped or plain."""
+    return next((only(place) for place in (f"{folder}/{name}.gz", f"{folder}/{name}") if exists(place)), None)
 
 
-def find_folder(config: FashionMnistConfig) -> Path:
+def find_folder(config: FashionMnistConfig) -> str:
     """Where the files are; DataError lists the places that were looked at."""
     if config.folder is not None:
-        places = [config.folder.expanduser()]
+        places = [config.folder]
     else:
         given = os.environ.get("GENPIPE_DATA")
-        places = [Path(given).expanduser(), Path(given).expanduser() / "fashion-mnist"] if given else []
-        places.append(DEBIAN_FOLDER)
+        places = [absolute(given), f"{absolute(given)}/fashion-mnist"] if given else []
+        places.append(str(DEBIAN_FOLDER))
     for place in places:
         if candidate(place, "train-images-idx3-ubyte") or candidate(place, "t10k-images-idx3-ubyte"):
             return place
     raise DataError(
-        f"no Fashion-MNIST in {' or '.join(map(str, places))}: expected train-images-idx3-ubyte.gz and the three others. "
+        f"no Fashion-MNIST in {' or '.join(places)}: expected train-images-idx3-ubyte.gz and the three others. "
         "Set the option folder or the variable GENPIPE_DATA, or install Debian's package dataset-fashion-mnist"
     )
 
 
-def find_files(config: FashionMnistConfig) -> list[tuple[Path, Path]]:
+def find_files(config: FashionMnistConfig) -> list[tuple[File, File]]:
     """(images, labels) of each part that is asked for."""
     folder, pairs = find_folder(config), []
     for prefix in PARTS[config.part]:
-        stems = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
-        found = [candidate(folder, stem) for stem in stems]
-        if found[0] is None or found[1] is None:
-            missing = stems[0] if found[0] is None else stems[1]
+        names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+        images, labels = (candidate(folder, name) for name in names)
+        if images is None or labels is None:
+            missing = names[0] if images is None else names[1]
             raise DataError(f"{folder} has no {missing}.gz, nor {missing}")
-        pairs.append((found[0], found[1]))
+        pairs.append((images, labels))
     return pairs
 
 
-def build(config: FashionMnistConfig, seed: int) -> RawData:
-    """x: (N, 1, 28, 28) uint8, 256 levels; y: (N,), the kind of clothing. The seed has no part."""
-    pairs = [read_pair(images, labels) for images, labels in find_files(config)]
-    x = np.concatenate([x for x, _ in pairs])[: config.limit]
-    y = np.concatenate([y for _, y in pairs if y is not None])[: config.limit]
-    spec = DataSpec(
-        name="fashion_mnist",
-        event="image",
-        shape=tuple(x.shape[1:]),
-        levels=256,
-        num_classes=10,
-        class_names=CLASS_NAMES,
-    )
-    return RawData(spec, x, y).checked()
+@dataclass(frozen=True)
+class FashionMnist(Pairs):
+    """x: (N, 1, 28, 28) uint8, 256 levels; y: (N,), the kind of clothing."""
+
+    config: Any
+
+    def list_parts(self) -> Iterable[Part]:
+        return [Part(images.address, labels.address) for images, labels in find_files(self.config)]
+
+    def spec(self, surveys: Sequence[dict[str, Any]]) -> DataSpec:
+        for survey in surveys:
+            if survey["max_label"] >= len(CLASS_NAMES):
+                raise DataError(f"{survey['where']}: the label {survey['max_label']}, expected 0 … 9")
+        return dataclasses.replace(
+            image_spec("fashion_mnist", surveys, len(CLASS_NAMES)),
+            class_names=CLASS_NAMES,
+        )
+
+
+def build(config: FashionMnistConfig, seed: int) -> Source | RawData:
+    """The parts that are asked for, or their first examples where there is a limit. The seed has no part."""
+    return first(FashionMnist(config), config.limit)
 
 
 def fingerprint(config: FashionMnistConfig) -> str:
-    return digest([path for pair in find_files(config) for path in pair])
+    return digest("fashion_mnist", [file for pair in find_files(config) for file in pair])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import struct
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pytest
 from pydantic import ValidationError
 
 from genpipe.components import Dataset, load_reference
-from genpipe.data import RawData
+from genpipe.data import RawData, Source, read_whole
 from genpipe.dataspec import DataSpec
 from genpipe.registry import registry
+from tests.plugins.files.making import encoded, write_parquet, write_tar
 
 DATASETS = [provided.record for provided in registry().all("dataset")]
 
@@ -42,6 +44,20 @@ def options_for(dataset: Dataset, folder: Path) -> dict[str, Any]:
         write_idx(folder / "images", rng.integers(0, 256, (20, 5, 6)))
         write_idx(folder / "labels.gz", np.arange(20) % 4)
         return {"images": folder / "images", "labels": folder / "labels.gz"}
+    if dataset.name in ("image_folder", "webdataset", "parquet"):
+        x, kinds = rng.integers(0, 256, (20, 4, 5, 3)).astype(np.uint8), ["xy"[i % 2] for i in range(20)]
+        if dataset.name == "image_folder":
+            for i, kind in enumerate(kinds):
+                (folder / kind).mkdir(exist_ok=True)
+                (folder / kind / f"{i}.png").write_bytes(encoded(x[i]))
+            (folder / "z.png").write_bytes(encoded(x[0]))  # a loose file, for the test that changes one
+            return {"path": folder, "labels": None}
+        if dataset.name == "webdataset":
+            members = [[(f"{i}.png", encoded(x[i])), (f"{i}.cls", kind.encode())] for i, kind in enumerate(kinds)]
+            write_tar(folder / "a.tar", [member for sample in members for member in sample])
+            return {"path": folder / "a.tar", "label": "cls"}
+        write_parquet(folder / "a.parquet", {"image": [encoded(one) for one in x], "kind": kinds}, rows=8)
+        return {"path": folder / "a.parquet", "label": "kind"}
     if dataset.name == "fashion_mnist":
         for part, num in (("train", 20), ("t10k", 10)):
             write_idx(folder / f"{part}-images-idx3-ubyte.gz", rng.integers(0, 256, (num, 28, 28)))
@@ -53,8 +69,10 @@ def options_for(dataset: Dataset, folder: Path) -> dict[str, Any]:
 
 
 def built(dataset: Dataset, folder: Path, seed: int = 0) -> tuple[Any, RawData]:
+    """A config, and what is built with it, in memory."""
     config = dataset.config_class(**options_for(dataset, folder))
-    return config, dataset.builder(config, seed)
+    data = dataset.builder(config, seed)
+    return config, read_whole(data) if isinstance(data, Source) else data
 
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
@@ -112,6 +130,26 @@ def test_the_fingerprint_changes_with_one_byte_of_a_file(dataset: Dataset, tmp_p
     content[-1] ^= 1
     path.write_bytes(content)
     assert fingerprint(config) != before
+
+
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
+def test_a_source_is_the_same_after_it_was_sent_and_in_blocks_of_bounded_size(dataset: Dataset, tmp_path: Path) -> None:
+    config, raw = built(dataset, tmp_path)
+    source = dataset.builder(config, 0)
+    if not isinstance(source, Source):
+        pytest.skip(f"data set '{dataset.name}' is in memory")
+    sent = pickle.loads(pickle.dumps(source))
+    surveys = [json.loads(json.dumps(sent.survey(part))) for part in source.parts]
+    spec = sent.spec(surveys)
+    assert spec == raw.spec
+    for part, survey in zip(source.parts, surveys, strict=True):
+        assert json.loads(json.dumps(part.detail)) == part.detail
+        blocks = list(sent.read(part, spec))
+        assert sum(len(x) for x, _ in blocks) == survey["num"]
+        for x, y in blocks:
+            assert x.nbytes <= 2**26
+            assert y is None or y.dtype == np.int64
+    np.testing.assert_array_equal(read_whole(sent).x, raw.x)
 
 
 @pytest.mark.parametrize("dataset", [d for d in DATASETS if d.log_density], ids=lambda d: d.name)

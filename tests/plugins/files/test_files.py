@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genpipe.data import RawData, Source, read_whole
 from genpipe.errors import DataError
 from genpipe.plugins.files import csv_table, fashion_mnist, idx, npz
 from genpipe.plugins.files.config import CsvConfig, FashionMnistConfig, IdxConfig, NpzConfig
 
 RNG = np.random.default_rng(0)
+
+
+def built(module: Any, config: Any) -> RawData:
+    """What a module builds, in memory."""
+    data = module.build(config, 0)
+    return read_whole(data) if isinstance(data, Source) else data
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -41,7 +48,7 @@ def test_archives_give_images_and_vectors(
     array: np.ndarray, options: dict[str, Any], shape: Any, levels: int | None, dtype: str, tmp_path: Path
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", images=array, labels=np.arange(9) % 2)
-    raw = npz.build(NpzConfig(path=tmp_path / "a.npz", x="images", y="labels", limit=7, **options), 0)
+    raw = built(npz, NpzConfig(path=tmp_path / "a.npz", x="images", y="labels", limit=7, **options))
     assert raw.spec.shape == shape
     assert raw.spec.levels == levels
     assert raw.x.dtype == dtype
@@ -76,7 +83,7 @@ def test_archives_that_are_not_right_are_explained(
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=says):
-        npz.build(NpzConfig(path=tmp_path / "a.npz", **options), 0)
+        built(npz, NpzConfig(path=tmp_path / "a.npz", **options))
 
 
 def test_damaged_archives_are_named(tmp_path: Path) -> None:
@@ -85,10 +92,10 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
     for damaged in (content[:100], b"", b"no archive", content[:60] + b"\x00" * 40 + content[100:]):
         (tmp_path / "b.npz").write_bytes(damaged)
         with pytest.raises(DataError, match=r"b\.npz is no NumPy archive, or is damaged"):
-            npz.build(NpzConfig(path=tmp_path / "b.npz"), 0)
+            built(npz, NpzConfig(path=tmp_path / "b.npz"))
     np.save(tmp_path / "c.npy", np.zeros((3, 2)))
     with pytest.raises(DataError, match=r"single array \(\.npy\)"):
-        npz.build(NpzConfig(path=tmp_path / "c.npy"), 0)
+        built(npz, NpzConfig(path=tmp_path / "c.npy"))
 
 
 @pytest.mark.parametrize(
@@ -107,13 +114,14 @@ def test_ranges_that_cannot_be_are_refused(options: dict[str, Any], says: str) -
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "data.npz").touch()
     with pytest.raises(DataError, match=r"date\.npz does not exist; did you mean 'data\.npz'\?"):
-        npz.build(NpzConfig(path=tmp_path / "date.npz"), 0)
+        built(npz, NpzConfig(path=tmp_path / "date.npz"))
     with pytest.raises(DataError, match="there is no folder"):
-        npz.build(NpzConfig(path=tmp_path / "no" / "data.npz"), 0)
-    with pytest.raises(DataError, match="is a folder, expected a file"):
-        npz.build(NpzConfig(path=tmp_path), 0)
+        built(npz, NpzConfig(path=tmp_path / "no" / "data.npz"))
     with pytest.raises(DataError, match="did you mean"):
         npz.fingerprint(NpzConfig(path=tmp_path / "date.npz"))
+    (tmp_path / "data.npz").unlink()
+    with pytest.raises(DataError, match=r"has no file that ends in \.npz"):
+        built(npz, NpzConfig(path=tmp_path))
 
 
 # -- csv ------------------------------------------------------------------------------------------------------
@@ -121,7 +129,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
 
 def table(tmp_path: Path, text: str, **options: Any) -> Any:
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
-    return csv_table.build(CsvConfig(path=tmp_path / "t.csv", **options), 0)
+    return built(csv_table, CsvConfig(path=tmp_path / "t.csv", **options))
 
 
 def test_a_table_gives_columns_and_labels(tmp_path: Path) -> None:
@@ -164,7 +172,7 @@ def test_tables_that_are_not_right_are_explained(text: str, options: dict[str, A
 def test_bytes_that_are_no_text_are_explained(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
     with pytest.raises(DataError, match="no CSV text in UTF-8"):
-        csv_table.build(CsvConfig(path=tmp_path / "t.csv"), 0)
+        built(csv_table, CsvConfig(path=tmp_path / "t.csv"))
 
 
 # -- idx ------------------------------------------------------------------------------------------------------
@@ -176,11 +184,11 @@ def test_idx_images_come_back(packed: bool, tmp_path: Path) -> None:
     for name, array in (("images", images), ("labels", labels)):
         content = idx_bytes(array)
         (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
-    raw = idx.build(IdxConfig(images=tmp_path / "images", labels=tmp_path / "labels", limit=10), 0).checked()
+    raw = built(idx, IdxConfig(images=tmp_path / "images", labels=tmp_path / "labels", limit=10)).checked()
     np.testing.assert_array_equal(raw.x[:, 0], images[:10])
     np.testing.assert_array_equal(raw.y, labels[:10])
     assert raw.spec.num_classes == 3
-    assert idx.build(IdxConfig(images=tmp_path / "images"), 0).y is None
+    assert built(idx, IdxConfig(images=tmp_path / "images")).y is None
 
 
 @pytest.mark.parametrize(
@@ -198,14 +206,14 @@ def test_idx_images_come_back(packed: bool, tmp_path: Path) -> None:
 def test_idx_files_that_are_not_right_are_explained(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(content)
     with pytest.raises(DataError, match=says):
-        idx.build(IdxConfig(images=tmp_path / "images"), 0)
+        built(idx, IdxConfig(images=tmp_path / "images"))
 
 
 def test_labels_must_be_as_many_as_images(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(idx_bytes(np.zeros((3, 2, 2))))
     (tmp_path / "labels").write_bytes(idx_bytes(np.zeros(4)))
     with pytest.raises(DataError, match=r"4 labels, .* has 3 images"):
-        idx.build(IdxConfig(images=tmp_path / "images", labels=tmp_path / "labels"), 0)
+        built(idx, IdxConfig(images=tmp_path / "images", labels=tmp_path / "labels"))
 
 
 # -- Fashion-MNIST --------------------------------------------------------------------------------------------
@@ -227,27 +235,27 @@ def four_files(folder: Path, suffix: str = ".gz") -> None:
 def test_the_folder_is_the_option_or_the_variable(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     four_files(tmp_path / "fashion-mnist", suffix)
     monkeypatch.delenv("GENPIPE_DATA", raising=False)
-    given = fashion_mnist.build(FashionMnistConfig(folder=tmp_path / "fashion-mnist"), 0)
+    given = built(fashion_mnist, FashionMnistConfig(folder=tmp_path / "fashion-mnist"))
     assert given.x.shape == (30, 1, 28, 28)
-    assert fashion_mnist.build(FashionMnistConfig(folder=tmp_path / "fashion-mnist", part="test"), 0).x.shape[0] == 10
+    assert built(fashion_mnist, FashionMnistConfig(folder=tmp_path / "fashion-mnist", part="test")).x.shape[0] == 10
     for place in (tmp_path, tmp_path / "fashion-mnist"):
         monkeypatch.setenv("GENPIPE_DATA", str(place))
-        np.testing.assert_array_equal(fashion_mnist.build(FashionMnistConfig(), 0).x, given.x)
+        np.testing.assert_array_equal(built(fashion_mnist, FashionMnistConfig()).x, given.x)
 
 
 def test_where_it_is_not_found_the_places_and_remedies_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENPIPE_DATA", str(tmp_path))
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", str(tmp_path / "debian"))
     with pytest.raises(DataError) as error:
-        fashion_mnist.build(FashionMnistConfig(), 0)
+        built(fashion_mnist, FashionMnistConfig())
     for part in (str(tmp_path), str(tmp_path / "debian"), "GENPIPE_DATA", "dataset-fashion-mnist", "folder"):
         assert part in str(error.value)
     four_files(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"has no t10k-labels-idx1-ubyte\.gz"):
-        fashion_mnist.build(FashionMnistConfig(), 0)
+        built(fashion_mnist, FashionMnistConfig())
 
 
 def test_the_real_fashion_mnist_is_read_whole() -> None:
@@ -255,7 +263,7 @@ def test_the_real_fashion_mnist_is_read_whole() -> None:
     folder = root / "fashion-mnist"
     if not folder.is_dir():
         pytest.skip(f"no Fashion-MNIST in {folder}: set GENPIPE_TEST_DATA to the folder that holds fashion-mnist/")
-    raw = fashion_mnist.build(FashionMnistConfig(folder=folder, part="test"), 0)
+    raw = built(fashion_mnist, FashionMnistConfig(folder=folder, part="test"))
     assert raw.x.shape == (10_000, 1, 28, 28)
     assert np.bincount(raw.y).tolist() == [1000] * 10
     assert raw.x.mean() == pytest.approx(73.15, abs=0.05)
