@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genpipe.dropout import Dropout
 from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder, gated_activation
 from genpipe.ops.masked_conv import MaskType
 from genpipe.plugins.autoregressive.layers import MaskedConv2d
@@ -80,7 +81,7 @@ class GatedPixelCNN(nn.Module):
             GatedLayer(channels if n else groups, channels, kernel_size if n else first_kernel_size, groups, n == 0)
             for n in range(num_layers)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden = MaskedConv2d("B", channels, channels, groups=groups)
         self.head = MaskedConv2d("B", channels, groups * levels, groups=groups)
 

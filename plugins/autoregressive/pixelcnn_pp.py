@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genpipe.dropout import Dropout
 from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder
 from genpipe.plugins.autoregressive.layers import ShiftedConv2d, ShiftedUpsampling2d
 
@@ -38,7 +39,7 @@ class GatedResnet(nn.Module):
         super().__init__()
         self.first = causal_conv(stream, 2 * channels, channels)
         self.beside: Any = nn.ModuleList(ShiftedConv2d(2 * channels, channels, bias=False) for _ in range(num_beside))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.second = causal_conv(stream, 2 * channels, 2 * channels)
 
     def forward(self, x: Tensor, *beside: Tensor) -> Tensor:

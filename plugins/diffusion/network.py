@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genpipe.dropout import Dropout
+
 
 class NoiseLevelEmbedding(nn.Module):
     """log_snr (B,) → (B, width): sines and cosines (Vaswani et al., 2017), then an MLP."""
@@ -40,7 +42,7 @@ class ResidualBlock(nn.Module):
         self.norm_in, self.conv_in = nn.GroupNorm(4, num_in), nn.Conv2d(num_in, num_out, 3, padding=1)
         self.modulation = nn.Linear(width, 2 * num_out)
         self.norm_out, self.conv_out = nn.GroupNorm(4, num_out), nn.Conv2d(num_out, num_out, 3, padding=1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.skip = nn.Conv2d(num_in, num_out, 1) if num_in != num_out else nn.Identity()
         nn.init.zeros_(self.conv_out.weight)
 
@@ -140,7 +142,7 @@ class ResidualLayer(nn.Module):
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(hidden), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(hidden), Dropout(dropout)
         self.first, self.second = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genpipe.dropout import Dropout
+
 
 class ImageEncoder(nn.Module):
     """z (B, C, H, W) → mean and log-variance of the code, (B, latent_dim) each."""
@@ -21,7 +23,7 @@ class ImageEncoder(nn.Module):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()]
         height, width = halved(shape[1], num_halvings), halved(shape[2], num_halvings)
         self.convolutions = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(widths[-1] * height * width, 2 * latent_dim)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,7 @@ class ImageDecoder(nn.Module):
         widths = [channels * 2**i for i in reversed(range(num_halvings + 1))]
         self.smallest = (widths[0], *self.sizes[0])
         self.stem = nn.Linear(latent_dim, widths[0] * self.sizes[0][0] * self.sizes[0][1])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
@@ -68,7 +70,7 @@ class VectorCoder(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, 2 * num_out),
         )
 
