@@ -90,7 +90,13 @@ class Optimizers(Protocol):
     """What the training loop hands to `train_step`: it owns precision, clipping, accumulation and schedules."""
 
     def minimize(self, loss: Tensor, group: str = "model") -> None:
-        """Backward and one optimiser step for the parameters of `group`."""
+        """Backward and one optimiser step for the parameters of `group`. loss: a mean over the batch's examples."""
+
+    def sum(self, name: str, value: Tensor) -> None:
+        """Adds to `totals[name]` of `Model.after_step`: the sum over all micro-batches and workers of the batch."""
+
+    def rows(self, name: str, value: Tensor) -> None:
+        """(B, …), a row for each example here, into `totals[name]`: those of the whole batch, in its order."""
 
 
 Progress = Callable[..., None]
@@ -98,7 +104,11 @@ Progress = Callable[..., None]
 
 
 class Model(nn.Module):
-    """Base of every family's model; see the module's table. All of its state is in parameters and buffers."""
+    """Base of every family's model; see the module's table. All of its state is in parameters and buffers.
+
+    Several workers may train one model: each is given a part of every batch, and all of them hold the same state.
+    So a tensor may change by what the whole batch gives alone: by `minimize`, or in `after_step`.
+    """
 
     def __init__(self, family: Family, config: Any, spec: DataSpec) -> None:
         super().__init__()
@@ -109,6 +119,7 @@ class Model(nn.Module):
         if family.discrete and spec.levels is None:
             raise UsageError(f"family '{family.name}' models whole numbers, not the real values of '{spec.name}'")
         self.family, self.config, self.spec, self.units = family, config, spec, Units(spec, discrete=family.discrete)
+        self.train_state_names: list[str] = []
 
     # -- what a family writes ------------------------------------------------------------------------------
 
@@ -143,7 +154,27 @@ class Model(nn.Module):
         """The parameters of each optimiser; "model" alone unless a family needs several."""
         return {"model": self.parameters()}
 
+    def register_train_state(self, name: str, value: Tensor) -> None:
+        """A buffer that training alone needs, such as a replay buffer or how often a code was used.
+
+        Checkpoints keep it, so that training goes on exactly; saved models leave it out. It moves in `after_step`.
+        """
+        self.register_buffer(name, value, persistent=False)
+        self.train_state_names.append(name)
+
+    def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
+        """Called once per step, without gradients, after the weights moved: the place where buffers change.
+
+        totals: what `train_step` gave to `optimizers.sum` and `optimizers.rows`, over the whole batch, the same on
+        every worker and for any number of them.
+        """
+
     # -- what the training loop and users call --------------------------------------------------------------
+
+    @property
+    def train_state(self) -> dict[str, Tensor]:
+        """What `register_train_state` declared, by name."""
+        return {name: self.get_buffer(name) for name in self.train_state_names}
 
     @property
     def device(self) -> torch.device:

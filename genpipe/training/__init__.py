@@ -4,7 +4,14 @@
 | --- | --- |
 | config.py | the options |
 | loop.py | the loop, what it gives, and what it says when training diverges |
-| feed.py | batches in the keyed global order, micro-batch by micro-batch |
+| feed.py | batches in the keyed global order, by position |
 | optimizers.py | what `Model.train_step` is handed: precision, clipping, accumulation, learning-rate schedule |
+| group.py | the workers that share each batch, and what they say to each other |
+| share.py | which examples of a batch a worker takes, and in which micro-batches |
+| gradients.py, whole_batch.py | sums over the workers: of gradients, and of what families gather |
+| terms.py | loss terms, made means over the global batch when they are logged |
+| pace.py | when workers compare notes, and when a checkpoint is due |
+| agreement.py | the check that all workers hold the same state |
+| state.py | the whole state of a training, put together and given to every worker |
 | checkpoints.py | whole-state checkpoints, published atomically, verified before they are used |
 """

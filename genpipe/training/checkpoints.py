@@ -1,7 +1,8 @@
 """Whole-state checkpoints: published atomically, verified before use, the last two kept.
 
-A folder `checkpoint-00001500` holds weights.safetensors, ema.safetensors where averaging is on,
-optimizers.safetensors and state.json (the losses so far and the seconds they took). Its manifest says what the
+A folder `checkpoint-00001500` holds weights.safetensors, ema.safetensors (the averaged weights, where averaging is on),
+train_state.safetensors (what the family registered for training alone), optimizers.safetensors and state.json (the
+losses so far and the seconds they took). Its manifest says what the
 training was, so that a checkpoint is never continued under other settings. Nothing is pickled.
 """
 
@@ -38,6 +39,7 @@ class TrainState:
     step: int
     weights: Mapping[str, Tensor]
     ema: Mapping[str, Tensor]
+    train_state: Mapping[str, Tensor]
     optimizers: Mapping[str, Tensor]
     history: list[dict[str, float]]
     window: list[dict[str, float]]
@@ -60,6 +62,7 @@ def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> Path:
     with artifacts.staging(folder) as tmp:
         save_file(storable(state.weights), tmp / "weights.safetensors")
         save_file(storable(state.ema), tmp / "ema.safetensors")
+        save_file(storable(state.train_state), tmp / "train_state.safetensors")
         save_file(storable(state.optimizers), tmp / "optimizers.safetensors")
         fields = {"history": state.history, "window": state.window, "seconds": state.seconds}
         (tmp / "state.json").write_text(json.dumps(fields))
@@ -86,6 +89,7 @@ def read_newest(folder: Path, identity: Mapping[str, Any]) -> TrainState | None:
                 step=manifest.facts["step"],
                 weights=load_file(path / "weights.safetensors"),
                 ema=load_file(path / "ema.safetensors"),
+                train_state=load_file(path / "train_state.safetensors"),
                 optimizers=load_file(path / "optimizers.safetensors"),
                 history=fields["history"],
                 window=fields["window"],

@@ -18,19 +18,24 @@ from genpipe.components import Family
 from genpipe.config import key_values
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
+from genpipe.dropout import masks_of
 from genpipe.errors import DataError, DivergedError, PluginError, UsageError
 from genpipe.model import Model
 from genpipe.steps import ProgressFile
 from genpipe.training import checkpoints
-from genpipe.training.checkpoints import TrainState
+from genpipe.training.agreement import check_alike
 from genpipe.training.config import TrainConfig
 from genpipe.training.feed import Feed
+from genpipe.training.group import Group
 from genpipe.training.optimizers import LoopOptimizers, learning_rate
+from genpipe.training.pace import Pace
+from genpipe.training.share import micro_batches
+from genpipe.training.state import restore, shared, whole_state
+from genpipe.training.terms import Terms, Window
 
 log = logging.getLogger("genpipe.training")
 
 FULL_PRECISION = nullcontext()
-CHECKPOINT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +77,37 @@ def train(
     device: torch.device | str,
     scratch: Path,
     progress: ProgressFile,
+    group: Group | None = None,
 ) -> TrainResult:
     """Trains `model` in place on a split and leaves it in eval mode on `device`.
 
-    Continues from the newest whole checkpoint in `scratch` and then ends, on the CPU, with bitwise the weights
-    of a run that was never interrupted: examples, noise and even dropout's numbers are functions of the step.
+    Continues from the newest whole checkpoint in `scratch` and then ends, on the CPU and with as many workers, with
+    bitwise the weights of a run that was never interrupted: examples, noise and dropout's masks are functions of the
+    step.
+
+    group: the workers that share each batch, all of which call this with the same arguments. They end with the same
+    weights, those of one worker to rounding, and the same result. Rank 0 alone reads and writes checkpoints, the
+    finished state too, and reports progress.
 
     Raises DataError on an empty split, UsageError where `scratch` holds another training's checkpoints,
-    DivergedError where a loss is not finite, PluginError where the family breaks the contract.
+    DivergedError where a loss is not finite, PluginError where the family breaks the contract, GroupLost where another
+    worker died. A group raises the first four on all workers, or its worker with the mistake does.
     """
+    group = group or Group()
     if len(split) == 0:
         raise DataError(f"split '{split.name}' of data set '{split.spec.name}' has no examples")
     device = torch.device(device)
     model.to(device)
     feed = Feed(split, model.units, seed=seed, device=device, labels=model.family.conditional)
     if model.family.training == "closed_form":
+        if group.size > 1:
+            raise UsageError(f"family '{model.family.name}' is fitted in closed form, by one worker")
         return _fit(model, feed, config, progress)
     if next(iter(model.parameters()), None) is None:
         raise PluginError(f"family '{model.family.name}' trains by gradients but has no parameters")
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        return _Loop(model, feed, config, seed=seed, scratch=scratch, progress=progress).run()
+        return _Loop(model, feed, config, seed=seed, scratch=scratch, progress=progress, group=group).run()
 
 
 def _fit(model: Model, feed: Feed, config: TrainConfig, progress: ProgressFile) -> TrainResult:
@@ -113,14 +128,20 @@ class _Loop:
         seed: int,
         scratch: Path,
         progress: ProgressFile,
+        group: Group,
     ) -> None:
         self.model, self.feed, self.config, self.seed = model, feed, config, seed
-        self.scratch, self.progress, self.device = scratch, progress, feed.device
-        self.optimizers = LoopOptimizers(model, config)
+        self.scratch, self.group, self.device = scratch, group, feed.device
+        self.progress = progress if group.rank == 0 else ProgressFile(None)
+        self.micro_batches = micro_batches(config.batch_size, config.accumulation, group.rank, group.size)
+        self.share = sum(count for _, count in self.micro_batches)
+        self.optimizers = LoopOptimizers(model, config, group)
         self.parameters: list[Tensor] = list(model.parameters())
         averaging = config.ema_decay > 0
         self.ema = [p.detach().clone() for p in self.parameters] if averaging else []
         self.history: list[dict[str, float]] = []
+        self.window = Window(group, self.share / config.batch_size, model.family.name)
+        self.pace = Pace(group, config.checkpoint_every)
         self.identity = {
             "family": model.family.name,
             "model": model.config.model_dump(mode="json"),
@@ -131,28 +152,32 @@ class _Loop:
         }
 
     def run(self) -> TrainResult:
-        config, model = self.config, self.model
-        begun = saved = time.monotonic()
-        window: list[Mapping[str, Tensor]] = []  # terms of each step since the last logged entry
-        first, seconds_before = self._resume(window)
+        config, model, window = self.config, self.model, self.window
+        begun = time.monotonic()
+        first, seconds_before = self._resume()
         model.train()
-        immediate = self.device.type == "cpu"  # reading a loss there waits for nothing
+        # A worker alone on a CPU waits for nothing when it reads a loss; others find out when they meet.
+        immediate = self.device.type == "cpu" and self.group.size == 1
         for step in range(first, config.steps):
             terms = self._step(step)
-            window.append(terms)
+            window.add(terms)
             if immediate and not math.isfinite(terms["loss"].item()):
-                self._diverged(step, terms)
-            done = step + 1
-            if done % config.log_every == 0 or done == config.steps:
-                self._log(step, window)
-                window = []
+                self._find_divergence(step + 1)
+            done, last = step + 1, step + 1 == config.steps
+            logged = last or done % config.log_every == 0
+            if logged or self.pace.meets(done):
+                self.pace.meet(done)
+                self._find_divergence(done)
+            if logged:
+                self._log(step)
             else:
                 self.progress(done, config.steps)
-            if done < config.steps and self._is_due(done, saved):
-                self._check(done, window)
-                saved = time.monotonic()
-                self._save(done, window, seconds_before + saved - begun)
-        self._check(config.steps, window)
+            if self.pace.is_due(done) and not last:
+                self._save(done, seconds_before + time.monotonic() - begun)
+        if self.group.size > 1 and first < config.steps:
+            self._save(config.steps, seconds_before + time.monotonic() - begun)  # for who asked the group to train
+        else:
+            self._check(config.steps)
         if self.ema:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, self.ema)
@@ -170,32 +195,31 @@ class _Loop:
             steps_per_second=(config.steps - first) / max(seconds, 1e-9),
         )
 
-    def _is_due(self, done: int, saved: float) -> bool:
-        """Whether to write a checkpoint: a synced one costs as much as many steps of a small model."""
-        every = self.config.checkpoint_every
-        return time.monotonic() - saved > CHECKPOINT_SECONDS if every is None else done % every == 0
-
-    def _step(self, step: int) -> Mapping[str, Tensor]:
-        config, count = self.config, self.config.batch_size // self.config.accumulation
+    def _step(self, step: int) -> Terms:
+        """One optimisation step; gives the terms' means over this worker's share."""
+        config, share, num = self.config, self.share, len(self.micro_batches)
         total: dict[str, Tensor] = {}
-        for micro in range(config.accumulation):
-            self.optimizers.begin(step, micro)
-            batch = self.feed.batch(step * config.batch_size + micro * count, count)
-            # Dropout and the like draw from torch's own generators: seeded here, they too depend on the step alone.
-            self._seed_generators(step * config.accumulation + micro)
-            with self._precision():
+        for index, (first, count) in enumerate(self.micro_batches):
+            position = step * config.batch_size + first
+            self.optimizers.begin(step, first=first, count=count, is_first=index == 0, is_last=index == num - 1)
+            batch = self.feed.batch(position, count)
+            # For what draws from torch's own generators all the same: seeded here, that too depends on the step alone,
+            # and on how the batch is cut.
+            self._seed_generators(position)
+            with self._precision(), masks_of(batch.noise):
                 terms = self.model.train_step(batch, self.optimizers, step)
             self._check_terms(terms)
-            if config.accumulation == 1:
+            if num == 1:
                 total = {name: term.detach() for name, term in terms.items()}
             else:
                 for name, term in terms.items():
-                    share = term.detach() / config.accumulation
-                    total[name] = total[name] + share if name in total else share
-        if self.ema:
-            # The decay rises with the step, so that the initial weights are soon forgotten.
-            decay = min(config.ema_decay, (1 + step) / (10 + step))
-            with torch.no_grad():
+                    part = term.detach() * (count / share)
+                    total[name] = total[name] + part if name in total else part
+        with torch.no_grad():
+            self.model.after_step(self.optimizers.totals(), step)
+            if self.ema:
+                # The decay rises with the step, so that the initial weights are soon forgotten.
+                decay = min(config.ema_decay, (1 + step) / (10 + step))
                 torch._foreach_lerp_(self.ema, self.parameters, 1 - decay)
         return total
 
@@ -223,29 +247,31 @@ class _Loop:
                     f"family '{self.model.family.name}': the loss term '{name}' has {given}, expected a scalar tensor"
                 )
 
-    def _log(self, step: int, window: list[Mapping[str, Tensor]]) -> None:
-        """Means over the steps since the last entry; on an accelerator the one place that waits for it."""
-        self._find_divergence(step + 1 - len(window), window)
-        means = {name: float(torch.stack([t[name] for t in window if name in t]).mean()) for name in window[-1]}
-        entry = {"step": step + 1, "learning_rate": learning_rate(self.config, step), **means}
+    def _log(self, step: int) -> None:
+        """Means over the steps since the last entry."""
+        entry = {"step": step + 1, "learning_rate": learning_rate(self.config, step), **self.window.means()}
+        self.window.clear()
         self.history.append(entry)
         self.progress(step + 1, self.config.steps, keep=True, **{k: v for k, v in entry.items() if k != "step"})
 
-    def _find_divergence(self, first: int, window: list[Mapping[str, Tensor]]) -> None:
-        if window:
-            finite = torch.stack([terms["loss"] for terms in window]).isfinite().tolist()
-            if not all(finite):
-                bad = finite.index(False)
-                self._diverged(first + bad, window[bad])
+    def _find_divergence(self, done: int) -> None:
+        """DivergedError where a loss since the last logged entry is not finite: on all workers, or none."""
+        self.window.settle()
+        bad = self.window.first_not_finite()
+        if bad is not None:
+            self._diverged(done - len(self.window) + bad, self.window.settled[bad])
 
-    def _check(self, done: int, window: list[Mapping[str, Tensor]]) -> None:
-        """Before weights are kept: a finite loss can still have sent them to infinity."""
-        self._find_divergence(done - len(window), window)
+    def _check(self, done: int) -> None:
+        """Before weights are kept: a finite loss can still have sent them to infinity, and workers may differ."""
+        self._find_divergence(done)
+        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        check_alike(tensors, self.group, self.model.family.name)
         if not checkpoints.all_finite(self.parameters):
-            self._diverged(done - 1, window[-1] if window else {}, "the weights are not finite after this step")
+            terms = self.window.settled[-1] if len(self.window) else {}
+            self._diverged(done - 1, terms, "the weights are not finite after this step")
 
-    def _diverged(self, step: int, terms: Mapping[str, Tensor], what: str = "the loss is not finite") -> None:
-        values = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
+    def _diverged(self, step: int, terms: Mapping[str, float], what: str = "the loss is not finite") -> None:
+        values = ", ".join(f"{name} {term:g}" for name, term in terms.items())
         kept = checkpoints.list_checkpoints(self.scratch)
         last = f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint was written before"
         clip = "set clip_norm" if self.config.clip_norm is None else f"lower clip_norm (now {self.config.clip_norm:g})"
@@ -256,36 +282,31 @@ class _Loop:
 
     # -- checkpoints ----------------------------------------------------------------------------------------
 
-    def _save(self, done: int, window: list[Mapping[str, Tensor]], seconds: float) -> None:
-        names = [name for name, _ in self.model.named_parameters()]
-        state = TrainState(
-            step=done,
-            weights=self.model.state_dict(),
-            ema=dict(zip(names, self.ema, strict=True)) if self.ema else {},
-            optimizers=self.optimizers.state(),
-            history=self.history,
-            window=[{name: float(term) for name, term in terms.items()} for terms in window],
-            seconds=seconds,
-        )
-        checkpoints.write(self.scratch, state, self.identity)
+    def _save(self, done: int, seconds: float) -> None:
+        self._check(done)
+        if self.group.rank == 0:
+            state = whole_state(
+                self.model,
+                self.ema,
+                self.optimizers,
+                step=done,
+                history=self.history,
+                window=self.window.settled,
+                seconds=seconds,
+            )
+            checkpoints.write(self.scratch, state, self.identity)
+        self.pace.wrote()
 
-    def _resume(self, window: list[Mapping[str, Tensor]]) -> tuple[int, float]:
+    def _resume(self) -> tuple[int, float]:
         """(steps done, seconds they took) by the newest whole checkpoint, whose state is loaded; (0, 0) without."""
-        state = checkpoints.read_newest(self.scratch, self.identity)
+        found = checkpoints.read_newest(self.scratch, self.identity) if self.group.rank == 0 else None
+        state = shared(found, self.group)
         if state is None:
+            # Processors of different kinds may draw initial weights that differ in their last bits.
+            with torch.no_grad():
+                self.group.broadcast([*self.parameters, *self.ema, *self.model.buffers()])
             return 0, 0.0
-        try:
-            self.model.load_state_dict(state.weights)
-            if self.ema:
-                names = [name for name, _ in self.model.named_parameters()]
-                torch._foreach_copy_(self.ema, [state.ema[name].to(self.device) for name in names])
-            self.optimizers.load_state(state.optimizers)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise UsageError(
-                f"the checkpoint of step {state.step} in {self.scratch} does not fit this version of family "
-                f"'{self.model.family.name}': {error}; remove the folder to train from the start"
-            ) from None
-        self.history = list(state.history)
-        window.extend({k: torch.tensor(v, device=self.device) for k, v in terms.items()} for terms in state.window)
+        restore(state, self.model, self.ema, self.optimizers, self.scratch)
+        self.history, self.window.settled = list(state.history), list(state.window)
         log.info("going on from step %d of %d", state.step, self.config.steps)
         return state.step, state.seconds

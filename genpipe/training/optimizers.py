@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genpipe.errors import PluginError
+from genpipe.errors import PluginError, UsageError
 from genpipe.model import Model
 from genpipe.training.config import TrainConfig
+from genpipe.training.gradients import sum_gradients
+from genpipe.training.group import Group
+from genpipe.training.whole_batch import WholeBatch
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -27,12 +30,13 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 class LoopOptimizers:
     """One optimiser per parameter group of the model (`genpipe.model.Optimizers`).
 
-    `begin(step, micro)` says which micro-batch the next calls of `minimize` belong to; gradients are averaged
-    over the micro-batches of a step, and the last one moves the weights.
+    `begin` says which micro-batch the next calls belong to. The gradient of a batch is the mean over its examples:
+    micro-batches and workers, each weighed by its number of examples, are summed; then the last micro-batch moves
+    the weights, by the same numbers on every worker. `totals` gives what `sum` and `rows` gathered over the batch.
     """
 
-    def __init__(self, model: Model, config: TrainConfig) -> None:
-        self.config, self.family = config, model.family.name
+    def __init__(self, model: Model, config: TrainConfig, group: Group | None = None) -> None:
+        self.config, self.family, self.group = config, model.family.name, group or Group()
         groups = {name: [p for p in group if p.requires_grad] for name, group in model.parameter_groups().items()}
         self.parameters: dict[str, list[nn.Parameter]] = groups
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -50,12 +54,21 @@ class LoopOptimizers:
         # A loss of one group reaches the others' parameters too; `inputs` keeps their gradients clean. A lone
         # group needs no such filter, and is faster without.
         self._alone = len(groups) == 1
-        self._micro, self._minimized = 0, set[str]()
+        self._first = self._last = True
+        self._weight = 1.0
+        self._minimized = ""
+        self._batch = WholeBatch(self.group, config.batch_size, self.family)
 
-    def begin(self, step: int, micro: int) -> None:
-        self._micro = micro
-        self._minimized.clear()
-        if micro == 0:
+    def begin(self, step: int, *, first: int = 0, count: int | None = None, is_first: bool, is_last: bool) -> None:
+        """What comes next is of examples `first … first + count − 1` of step's batch.
+
+        is_first, is_last: whether it is the first, the last of this worker's micro-batches.
+        """
+        count = self.config.batch_size if count is None else count
+        self._first, self._last, self._weight = is_first, is_last, count / self.config.batch_size
+        self._minimized = ""
+        self._batch.begin(first, count)
+        if is_first:
             rate = learning_rate(self.config, step)
             for optimizer in self.optimizers.values():
                 for group in optimizer.param_groups:
@@ -71,27 +84,38 @@ class LoopOptimizers:
             raise PluginError(f"family '{self.family}' gave {given} as its loss, expected a scalar tensor")
         if not loss.requires_grad:
             raise PluginError(f"the loss of family '{self.family}' depends on no parameter")
-        count = self.config.accumulation
-        if count > 1:
-            if group in self._minimized:
-                raise PluginError(
-                    f"family '{self.family}' steps the group '{group}' more than once per batch, which cannot be "
-                    "accumulated over micro-batches: set accumulation to 1"
+        if not (self._first and self._last):
+            if self._minimized:  # by now the last micro-batch's weights would have moved, and the others' had not
+                raise UsageError(
+                    f"train.accumulation is {self.config.accumulation}, and family '{self.family}' steps more than "
+                    f"once per batch ({self._minimized}, then {group}), which micro-batches cannot: set it to 1"
                 )
-            self._minimized.add(group)
-            loss = loss / count
+            self._minimized = group
+        if self._weight != 1:
+            loss = loss * self._weight
         optimizer, parameters = self.optimizers[group], self.parameters[group]
-        if self._micro == 0:
+        if self._first:
             optimizer.zero_grad()
         if self.config.precision == "float32":
             loss.backward(inputs=None if self._alone else parameters)
         else:
             with torch.autocast(self._device_type, enabled=False):  # casts belong to the forward pass alone
                 loss.backward(inputs=None if self._alone else parameters)
-        if self._micro == count - 1:
+        if self._last:
+            sum_gradients(parameters, self.group)
             if self.config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, self.config.clip_norm, foreach=True)
             optimizer.step()
+
+    def sum(self, name: str, value: Tensor) -> None:
+        self._batch.sum(name, value)
+
+    def rows(self, name: str, value: Tensor) -> None:
+        self._batch.rows(name, value)
+
+    def totals(self) -> dict[str, Tensor]:
+        """What `sum` and `rows` were given since the first micro-batch, over all micro-batches and workers."""
+        return self._batch.totals()
 
     def state(self) -> dict[str, Tensor]:
         """The optimisers' tensors, by "group/parameter/name"."""
@@ -108,5 +132,9 @@ class LoopOptimizers:
             for path, value in tensors.items():
                 group, index, key = path.rsplit("/", 2)
                 if group == name:
+                    parameter = self.parameters[name][int(index)]
+                    # The fused step goes through memory in order: moments must lie as their parameter does.
+                    if value.shape == parameter.shape:
+                        value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
                     state.setdefault(int(index), {})[key] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

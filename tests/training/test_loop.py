@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,84 +17,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genpipe.components import Family
-from genpipe.config import Config
 from genpipe.data import Split
-from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, DivergedError, PluginError, UsageError
-from genpipe.model import Batch, Model, Optimizers
+from genpipe.model import Batch, Optimizers
 from genpipe.noise import Noise
 from genpipe.steps import ProgressFile
 from genpipe.training import checkpoints
 from genpipe.training.config import TrainConfig
-from genpipe.training.loop import TrainResult, train
 from genpipe.training.optimizers import learning_rate
-
-SPEC = DataSpec(name="plane", event="vector", shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))
-TINY = Family(
-    name="tiny",
-    summary="a linear map with dropout, for tests of the loop",
-    config="genpipe.config:Config",
-    build="genpipe.config:Config",
-    likelihood=None,
-    events=("vector",),
-    training="gradient",
-)
-
-
-class Tiny(Model):
-    """Regresses noise on data; dropout draws from torch's own generator."""
-
-    def __init__(self, dropout: float = 0.5) -> None:
-        super().__init__(TINY, Config(), SPEC)
-        generator = torch.Generator().manual_seed(0)
-        self.first, self.second = nn.Linear(2, 8), nn.Linear(8, 2)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-        self.dropout = nn.Dropout(dropout)
-
-    def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
-        target = noise.normal("target", tuple(z.shape))
-        error = (self.second(self.dropout(self.first(z).relu())) - target - z).square().mean()
-        return {"loss": error, "root": error.detach().sqrt()}
-
-
-def plane(num: int = 50) -> Split:
-    x = np.random.default_rng(0).normal(size=(num, 2)).astype(np.float32)
-    return Split(SPEC, "train", x, None)
-
-
-def run(model: Model, scratch: Path, progress: Any = None, split: Split | None = None, **options: Any) -> TrainResult:
-    config = TrainConfig(**{"steps": 30, "batch_size": 8, "warmup_steps": 3, "log_every": 4, **options})
-    return train(
-        model,
-        plane() if split is None else split,
-        config,
-        seed=7,
-        device="cpu",
-        scratch=scratch,
-        progress=progress or ProgressFile(None),
-    )
-
-
-def same_weights(first: Model, second: Model) -> bool:
-    ours, theirs = first.state_dict(), second.state_dict()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-class Stop(Exception):
-    pass
-
-
-class StopAt(ProgressFile):
-    def __init__(self, step: int) -> None:
-        super().__init__(None)
-        self.step = step
-
-    def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
-        if at == self.step:
-            raise Stop
+from tests.training.toys import SPEC, TINY, Pair, Stop, StopAt, Tiny, plane, run, same_weights
 
 
 @pytest.mark.parametrize("stop", [1, 5, 6, 17, 29])
@@ -116,11 +46,11 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(stop: int, options: dict[st
 
 CHILD = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from test_loop import Tiny, StopAt, run
+from tests.training.toys import Tiny, StopAt, run
 from genpipe import artifacts
 
 def die(*_):
@@ -140,7 +70,7 @@ run(Tiny(), Path(sys.argv[2]), DieAt(23) if sys.argv[1] == "training" else None,
 
 @pytest.mark.parametrize("moment", ["training", "writing"])
 def test_killed_with_sigkill_it_ends_with_the_same_bits(moment: str, tmp_path: Path) -> None:
-    code = CHILD.format(tests=str(Path(__file__).parent))
+    code = CHILD.format(root=str(Path(__file__).parents[2]))
     done = subprocess.run([sys.executable, "-c", code, moment, str(tmp_path / "b")], env={**os.environ})
     assert done.returncode == -signal.SIGKILL
     straight, again = Tiny(), Tiny()
@@ -352,24 +282,9 @@ def test_a_loss_that_breaks_the_contract_is_named(given: Any, says: str, tmp_pat
         run(Broken(), tmp_path)
 
 
-class Pair(Tiny):
-    """Two optimisers, as an adversarial family has; the second loss reaches the first group's parameters too."""
-
-    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
-        return {"inner": list(self.first.parameters()), "outer": list(self.second.parameters())}
-
-    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
-        inner = self.first(batch.z).square().mean()
-        optimizers.minimize(inner, "inner")
-        outer = (self.second(self.first(batch.z)) - 1).square().mean()
-        optimizers.minimize(outer, "outer")
-        return {"loss": outer, "inner": inner}
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_each_group_moves_by_its_own_loss_alone(accumulation: int, tmp_path: Path) -> None:
+def test_each_group_moves_by_its_own_loss_alone(tmp_path: Path) -> None:
     model = Pair()
-    result = run(model, tmp_path / "a", accumulation=accumulation, schedule="constant", learning_rate=0.05, steps=80)
+    result = run(model, tmp_path / "a", schedule="constant", learning_rate=0.05, steps=80)
     assert result.history[-1]["inner"] < 0.05 * result.history[0]["inner"]
     assert result.history[-1]["loss"] < 0.05 * result.history[0]["loss"]
     with pytest.raises(Stop):
@@ -378,6 +293,11 @@ def test_each_group_moves_by_its_own_loss_alone(accumulation: int, tmp_path: Pat
     run(straight, tmp_path / "c")
     run(again, tmp_path / "b", checkpoint_every=5)
     assert same_weights(straight, again)
+
+
+def test_micro_batches_cannot_step_twice(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"steps more than once per batch \(inner, then outer\)"):
+        run(Pair(), tmp_path, accumulation=2)
 
 
 def test_a_group_that_there_is_not_is_named(tmp_path: Path) -> None:

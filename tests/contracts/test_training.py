@@ -1,0 +1,123 @@
+"""What every family that trains by gradients keeps under the shared loop: the same result for any number of workers,
+any cut into micro-batches, and after any kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from genpipe.components import Family
+from genpipe.model import Model
+from genpipe.steps import ProgressFile
+from genpipe.training.config import TrainConfig
+from genpipe.training.group import Group
+from genpipe.training.loop import TrainResult, build_model, train
+from tests.contracts.test_families import CASES, SPLITS
+from tests.training.lockstep import in_lockstep
+from tests.training.loose_state import Snapshot
+from tests.training.toys import StopAt, same_weights
+
+GRADIENT_CASES = [case for case in CASES if case.values[0].training == "gradient"]  # type: ignore[union-attr]
+STEPS = 4
+
+
+def trained(
+    family: Family,
+    event: str,
+    scratch: Path,
+    group: Group | None = None,
+    progress: ProgressFile | None = None,
+    model: Model | None = None,
+    **options: Any,
+) -> tuple[Model, TrainResult]:
+    split = SPLITS[event]
+    dropout = {"dropout": 0.2} if "dropout" in family.config_class.model_fields else {}
+    model = model or build_model(family, family.config_class(**dropout), split.spec, seed=0)
+    config = TrainConfig(
+        **{"steps": STEPS, "batch_size": 12, "warmup_steps": 0, "log_every": 1, "ema_decay": 0.5, **options}
+    )
+    result = train(
+        model,
+        split,
+        config,
+        seed=3,
+        device="cpu",
+        scratch=scratch,
+        progress=progress or ProgressFile(None),
+        group=group,
+    )
+    return model, result
+
+
+_alone: dict[tuple[str, str], tuple[Model, TrainResult]] = {}
+
+
+def trained_alone(family: Family, event: str, scratch: Path) -> tuple[Model, TrainResult]:
+    """By one worker, made once per module."""
+    key = (family.name, event)
+    if key not in _alone:
+        _alone[key] = trained(family, event, scratch)
+    return _alone[key]
+
+
+def assert_same_to_rounding(first: tuple[Model, TrainResult], second: tuple[Model, TrainResult]) -> None:
+    for ours, theirs in zip(first[1].history, second[1].history, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+    theirs_by_name = second[0].state_dict()
+    for name, tensor in first[0].state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(
+                tensor, theirs_by_name[name], rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+@pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
+@pytest.mark.parametrize("num_workers", [2, 4])
+def test_any_number_of_workers_follows_one_workers_curve(
+    num_workers: int, family: Family, event: str, tmp_path: Path
+) -> None:
+    alone = trained_alone(family, event, tmp_path / "alone")
+    workers = in_lockstep(num_workers, lambda group: trained(family, event, tmp_path / "group", group))
+    for worker in workers:
+        if isinstance(worker, Exception):
+            raise worker
+        assert same_weights(worker[0], workers[0][0])
+        assert worker[1].history == workers[0][1].history
+    assert_same_to_rounding(workers[0], alone)
+
+
+@pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
+def test_micro_batches_follow_the_whole_batchs_curve(family: Family, event: str, tmp_path: Path) -> None:
+    cut = trained(family, event, tmp_path / "cut", accumulation=3)
+    assert_same_to_rounding(cut, trained_alone(family, event, tmp_path / "alone"))
+
+
+@pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_killed_and_resumed_it_ends_with_the_same_bits(
+    num_workers: int, family: Family, event: str, tmp_path: Path
+) -> None:
+    def go(name: str, progress: ProgressFile | None = None) -> list[Any]:
+        if num_workers == 1:
+            return in_lockstep(1, lambda _: trained(family, event, tmp_path / name, None, progress, checkpoint_every=2))
+        return in_lockstep(
+            num_workers, lambda group: trained(family, event, tmp_path / name, group, progress, checkpoint_every=2)
+        )
+
+    straight = go("straight")
+    assert all(isinstance(error, Exception) for error in go("killed", StopAt(3)))
+    for (model, result), (expected, _) in zip(go("killed"), straight, strict=True):
+        assert result.resumed_from == 2
+        assert same_weights(model, expected)
+
+
+@pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
+def test_all_that_moves_in_training_is_a_parameter_or_a_buffer(family: Family, event: str, tmp_path: Path) -> None:
+    model = build_model(family, family.config_class(), SPLITS[event].spec, seed=0)
+    before = Snapshot(model)
+    trained(family, event, tmp_path, None, before, model)
+    moved = before.moved()
+    assert not moved, f"declare {moved}: register_buffer, or register_train_state for what training alone needs"
