@@ -11,7 +11,7 @@ from typing import Any
 
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import Registry
-from genpipe.stores import Site
+from genpipe.stores import Site, StoredFolder
 
 
 class ProgressFile:
@@ -78,3 +78,8 @@ class StepContext:
     fan_out: FanOut = field(default_factory=InThisProcess)
     site: Site | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stored_scratch(self) -> StoredFolder | None:
+        """What `scratch` is in the store, where there is one: it outlives the machine."""
+        return self.site.stored(self.scratch) if self.site is not None else None

@@ -1,4 +1,4 @@
-"""Whole-state checkpoints: published atomically, verified before use, the last two kept.
+"""Whole-state checkpoints: published atomically, verified before use, the last two kept; in a store too.
 
 A folder `checkpoint-00001500` holds weights.safetensors, ema.safetensors (the averaged weights, where averaging is on),
 train_state.safetensors (what the family registered for training alone), optimizers.safetensors and state.json (the
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from genpipe import artifacts
-from genpipe.errors import ArtifactError, UsageError
+from genpipe.errors import ArtifactError, StoreError, UsageError
+from genpipe.stores import StoredFolder
+from genpipe.training.mirror import Mirror
 
 log = logging.getLogger("genpipe.training")
 
@@ -56,8 +59,13 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{PREFIX}*"), reverse=True) if folder.is_dir() else []
 
 
-def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> Path:
-    """Publishes a checkpoint in `folder`, then removes all but the newest two."""
+def mirror_at(stored: StoredFolder | None) -> AbstractContextManager[Mirror | None]:
+    """What keeps a training's checkpoints in a store too, for the time of that training."""
+    return nullcontext() if stored is None else Mirror(stored, NUM_KEPT)
+
+
+def write(folder: Path, state: TrainState, identity: Mapping[str, Any], mirror: Mirror | None = None) -> Path:
+    """Publishes a checkpoint in `folder`, then removes all but the newest two. The mirror uploads it meanwhile."""
     final = folder / f"{PREFIX}{state.step:08d}"
     with artifacts.staging(folder) as tmp:
         save_file(storable(state.weights), tmp / "weights.safetensors")
@@ -68,36 +76,74 @@ def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> Path:
         (tmp / "state.json").write_text(json.dumps(fields))
         facts = {"kind": "checkpoint", "step": state.step, "identity": dict(identity)}
         artifacts.publish(tmp, final, facts, replace=True)
+    if mirror is not None:
+        mirror.send(final)
     for old in list_checkpoints(folder)[NUM_KEPT:]:
-        artifacts.discard(old)
+        if mirror is None or not mirror.needs(old):
+            artifacts.discard(old)
     return final
 
 
-def read_newest(folder: Path, identity: Mapping[str, Any]) -> TrainState | None:
-    """The newest checkpoint that verifies, None where there is none.
+def read_newest(folder: Path, identity: Mapping[str, Any], mirror: Mirror | None = None) -> TrainState | None:
+    """The newest checkpoint that verifies, here or in the store; None where there is none.
 
-    One that is torn is named in a warning and the one before is taken. UsageError where a whole one belongs
-    to another training.
+    One that is torn is named in a warning, removed, and the one before is taken. UsageError where a whole one belongs
+    to another training; StoreError where there is none here and the store does not say what it has.
     """
     artifacts.clear_staging(folder)
-    for path in list_checkpoints(folder):
-        try:
-            manifest = artifacts.verify(path)
-            check_identity(path, manifest.facts["identity"], identity)
-            fields = json.loads((path / "state.json").read_text())
-            return TrainState(
-                step=manifest.facts["step"],
-                weights=load_file(path / "weights.safetensors"),
-                ema=load_file(path / "ema.safetensors"),
-                train_state=load_file(path / "train_state.safetensors"),
-                optimizers=load_file(path / "optimizers.safetensors"),
-                history=fields["history"],
-                window=fields["window"],
-                seconds=fields["seconds"],
-            )
-        except (ArtifactError, SafetensorError, KeyError, ValueError, OSError) as error:
-            log.warning("a checkpoint is damaged and was passed over (%s); going back to the one before", error)
+    here = [path.name for path in list_checkpoints(folder)]
+    there = _in_store(mirror, here)
+    for name in sorted({*here, *there}, reverse=True):
+        path = folder / name
+        if name in here and (state := _read(path, identity)) is not None:
+            return state
+        if mirror is not None and name in there:
+            try:
+                mirror.fetch(name, path)
+            except (ArtifactError, StoreError) as error:
+                _passed_over(error)
+            else:
+                if (state := _read(path, identity)) is not None:
+                    return state
     return None
+
+
+def _in_store(mirror: Mirror | None, here: list[str]) -> list[str]:
+    try:
+        return mirror.list() if mirror is not None else []
+    except StoreError as error:
+        if not here:  # to begin again could throw away days
+            raise
+        log.warning("%s; only the checkpoints on this machine are looked at", error)
+        return []
+
+
+def _read(path: Path, identity: Mapping[str, Any]) -> TrainState | None:
+    """A checkpoint, or None and a warning where it is damaged: then it is removed, or would pass for one of two."""
+    try:
+        manifest = artifacts.verify(path)
+        check_identity(path, manifest.facts["identity"], identity)
+        fields = json.loads((path / "state.json").read_text())
+        return TrainState(
+            step=manifest.facts["step"],
+            weights=load_file(path / "weights.safetensors"),
+            ema=load_file(path / "ema.safetensors"),
+            train_state=load_file(path / "train_state.safetensors"),
+            optimizers=load_file(path / "optimizers.safetensors"),
+            history=fields["history"],
+            window=fields["window"],
+            seconds=fields["seconds"],
+        )
+    except OSError as error:
+        _passed_over(error)  # and is left: another try may read it
+    except (ArtifactError, SafetensorError, KeyError, ValueError) as error:
+        _passed_over(error)
+        artifacts.discard(path)
+    return None
+
+
+def _passed_over(error: Exception) -> None:
+    log.warning("a checkpoint is damaged and was passed over (%s); going back to the one before", error)
 
 
 def flattened(value: Any, key: str = "") -> dict[str, Any]:

@@ -22,11 +22,13 @@ from genpipe.dropout import masks_of
 from genpipe.errors import DataError, DivergedError, PluginError, UsageError
 from genpipe.model import Model
 from genpipe.steps import ProgressFile
+from genpipe.stores import StoredFolder
 from genpipe.training import checkpoints
 from genpipe.training.agreement import check_alike
 from genpipe.training.config import TrainConfig
 from genpipe.training.feed import Feed
 from genpipe.training.group import Group
+from genpipe.training.mirror import Mirror
 from genpipe.training.optimizers import LoopOptimizers, learning_rate
 from genpipe.training.pace import Pace
 from genpipe.training.share import micro_batches
@@ -78,6 +80,7 @@ def train(
     scratch: Path,
     progress: ProgressFile,
     group: Group | None = None,
+    stored: StoredFolder | None = None,
 ) -> TrainResult:
     """Trains `model` in place on a split and leaves it in eval mode on `device`.
 
@@ -88,6 +91,8 @@ def train(
     group: the workers that share each batch, all of which call this with the same arguments. They end with the same
     weights, those of one worker to rounding, and the same result. Rank 0 alone reads and writes checkpoints, the
     finished state too, and reports progress.
+
+    stored: what `scratch` is in a store, which is sent every checkpoint, and asked for those of other machines.
 
     Raises DataError on an empty split, UsageError where `scratch` holds another training's checkpoints,
     DivergedError where a loss is not finite, PluginError where the family breaks the contract, GroupLost where another
@@ -106,8 +111,10 @@ def train(
     if next(iter(model.parameters()), None) is None:
         raise PluginError(f"family '{model.family.name}' trains by gradients but has no parameters")
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        return _Loop(model, feed, config, seed=seed, scratch=scratch, progress=progress, group=group).run()
+    stored = stored if group.rank == 0 else None
+    with torch.random.fork_rng(devices=devices), checkpoints.mirror_at(stored) as mirror:
+        loop = _Loop(model, feed, config, seed=seed, scratch=scratch, progress=progress, group=group, mirror=mirror)
+        return loop.run()
 
 
 def _fit(model: Model, feed: Feed, config: TrainConfig, progress: ProgressFile) -> TrainResult:
@@ -129,9 +136,10 @@ class _Loop:
         scratch: Path,
         progress: ProgressFile,
         group: Group,
+        mirror: Mirror | None,
     ) -> None:
         self.model, self.feed, self.config, self.seed = model, feed, config, seed
-        self.scratch, self.group, self.device = scratch, group, feed.device
+        self.scratch, self.mirror, self.group, self.device = scratch, mirror, group, feed.device
         self.progress = progress if group.rank == 0 else ProgressFile(None)
         self.micro_batches = micro_batches(config.batch_size, config.accumulation, group.rank, group.size)
         self.share = sum(count for _, count in self.micro_batches)
@@ -294,12 +302,13 @@ class _Loop:
                 window=self.window.settled,
                 seconds=seconds,
             )
-            checkpoints.write(self.scratch, state, self.identity)
+            checkpoints.write(self.scratch, state, self.identity, self.mirror)
         self.pace.wrote()
 
     def _resume(self) -> tuple[int, float]:
         """(steps done, seconds they took) by the newest whole checkpoint, whose state is loaded; (0, 0) without."""
-        found = checkpoints.read_newest(self.scratch, self.identity) if self.group.rank == 0 else None
+        rank_0 = self.group.rank == 0
+        found = checkpoints.read_newest(self.scratch, self.identity, self.mirror) if rank_0 else None
         state = shared(found, self.group)
         if state is None:
             # Processors of different kinds may draw initial weights that differ in their last bits.

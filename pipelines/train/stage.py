@@ -28,6 +28,7 @@ def run(context: StepContext) -> None:
         device=context.device,
         scratch=context.scratch,
         progress=context.progress,
+        stored=context.stored_scratch,
     )
     save_model(model, context.out, context.registry)
     if result.history:
