@@ -30,7 +30,7 @@ class ArrayFile:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
         self.path, self._list = path, path.with_suffix(".ranges.jsonl")
-        self._shape, self._dtype = shape, np.dtype(dtype)
+        self.shape, self._dtype = shape, np.dtype(dtype)
         self._held: set[Range] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self._is_there():
@@ -45,7 +45,7 @@ class ArrayFile:
     def write(self, at: Range, rows: Array) -> None:
         """rows: (len(at), *shape[1:]), converted to the array's type."""
         rows = np.ascontiguousarray(rows, dtype=self._dtype)
-        assert rows.shape == (len(at), *self._shape[1:]), (rows.shape, at)
+        assert rows.shape == (len(at), *self.shape[1:]), (rows.shape, at)
         with self.path.open("r+b") as file:
             file.seek(self._offset() + at.start * self._row_bytes())
             file.write(rows.data if rows.size else b"")
@@ -72,15 +72,15 @@ class ArrayFile:
     def _is_there(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
             found = self.open()
-            return self._list.exists() and found.shape == self._shape and found.dtype == self._dtype
+            return self._list.exists() and found.shape == self.shape and found.dtype == self._dtype
         return False
 
     def _make(self) -> None:
         self._list.unlink(missing_ok=True)
         with self.path.open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self._shape}
+            header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self.shape}
             np.lib.format.write_array_header_1_0(file, header)
-            num_bytes = self._shape[0] * self._row_bytes()
+            num_bytes = self.shape[0] * self._row_bytes()
             try:
                 os.posix_fallocate(file.fileno(), 0, file.tell() + num_bytes)
             except OSError as error:
@@ -104,10 +104,10 @@ class ArrayFile:
         return found
 
     def _offset(self) -> int:
-        return self.path.stat().st_size - self._shape[0] * self._row_bytes()
+        return self.path.stat().st_size - self.shape[0] * self._row_bytes()
 
     def _row_bytes(self) -> int:
-        return int(np.prod(self._shape[1:], dtype=np.int64)) * self._dtype.itemsize
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self._dtype.itemsize
 
 
 def _digest(rows: Array) -> str:

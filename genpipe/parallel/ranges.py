@@ -22,6 +22,9 @@ class Range:
     def slice(self) -> slice:
         return slice(self.start, self.stop)
 
+    def moved(self, by: int) -> Range:
+        return Range(self.start + by, self.stop + by)
+
     def cut(self, size: int) -> list[Range]:
         """Parts of `size` examples, the last of what is left. Where they begin depends on nothing else."""
         return [Range(start, min(start + size, self.stop)) for start in range(self.start, self.stop, size)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -21,14 +22,17 @@ class Frechet(Metric):
     1956) removes the bias of both to first order, and its spread is the standard error.
     """
 
+    calibrates_on = ("train",)
+
     def __init__(self, config: FrechetConfig) -> None:
         self._num_blocks, self._bias_corrected = config.num_blocks, config.bias_corrected
 
     def prepare(self, reference: Reference) -> None:
-        features = reference.train_features
         self._name = f"FD({reference.extractor})"
-        self._dims, self._num_reference = features.shape[1], len(features)
-        state = moments(features, self._blocks(0, len(features)), self._num_blocks)
+        self._num_reference, self._dims = reference.train_features.shape
+
+    def calibrate(self, real: Mapping[str, State]) -> None:
+        state = real["train"]
         self._has_jackknife = self._enough(state)
         if self._has_jackknife:
             without, whole = leave_one_out(state)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from genpipe.errors import GenpipeError
 from genpipe.evaluation import Estimate, Metric, Reference, Shard, State
-from genpipe.neighbours import distance_ratios
 from genpipe.plugins.novelty.config import NoveltyConfig
 
 COPIES = "copies [%]"
 RATIO = "median distance ratio"
+BLOCK = 4096
 
 
 class Novelty(Metric):
@@ -25,23 +26,27 @@ class Novelty(Metric):
     − q). A model of new examples gets 0; noise, far from everything, gets −q / (1 − q).
     """
 
+    calibrates_on = ("held_out",)
+
     def __init__(self, config: NoveltyConfig) -> None:
         self._quantile = config.quantile
 
     def prepare(self, reference: Reference) -> None:
-        self._train = reference.train_features
-        if not bool((self._train != self._train[0]).any()):
+        self._reference, features = reference, reference.train_features
+        if not any(bool((block != features[0]).any()) for block in features.split(BLOCK)):
             raise GenpipeError("novelty needs training examples that differ")
-        held_out = distance_ratios(reference.held_out_features, self._train).ratio
-        self._num_held_out = len(held_out)
-        self._threshold = torch.quantile(held_out, self._quantile, interpolation="lower")
-        # Counted, not assumed: with few or tied examples it is not quite the quantile.
-        self._expected = float((held_out <= self._threshold).to(torch.float64).mean())
 
     def shard(self, shard: Shard) -> State:
         assert shard.features is not None
         index = torch.arange(shard.first_index, shard.first_index + len(shard.features))
-        return {"index": index, "ratio": distance_ratios(shard.features, self._train).ratio}
+        return {"index": index, "ratio": self._reference.distance_ratios(shard.features).ratio}
+
+    def calibrate(self, real: Mapping[str, State]) -> None:
+        held_out = real["held_out"]["ratio"]
+        self._num_held_out = len(held_out)
+        self._threshold = torch.quantile(held_out, self._quantile, interpolation="lower")
+        # Counted, not assumed: with few or tied examples it is not quite the quantile.
+        self._expected = float((held_out <= self._threshold).to(torch.float64).mean())
 
     def merge(self, first: State, second: State) -> State:
         return {name: torch.cat([first[name], second[name]]) for name in first}

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
-from genpipe.evaluation import FeatureExtractor
+from genpipe.evaluation import Examples, FeatureExtractor
 from genpipe.plugins.pixels.config import StandardiseConfig
+
+BLOCK = 4096  # examples in float64 at once
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Count, mean, sum of squared deviations and extremes of each column."""
+
+    num: int
+    mean: Tensor
+    squares: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> _Spread:
+        mean = x.mean(dim=0)
+        return cls(len(x), mean, (x - mean).square().sum(dim=0), x.amin(dim=0), x.amax(dim=0))
+
+    def __add__(self, other: _Spread) -> _Spread:
+        """Of both together (Chan, Golub & LeVeque, 1983, eq. 1.5)."""
+        num, delta = self.num + other.num, other.mean - self.mean
+        return _Spread(
+            num,
+            self.mean + delta * (other.num / num),
+            self.squares + other.squares + delta.square() * (self.num * other.num / num),
+            self.low.minimum(other.low),
+            self.high.maximum(other.high),
+        )
 
 
 class Standardise(FeatureExtractor):
@@ -23,12 +55,14 @@ class Standardise(FeatureExtractor):
     def __init__(self, config: StandardiseConfig) -> None:
         self._min_relative_std = config.min_relative_std
 
-    def prepare(self, spec: DataSpec, train: Tensor) -> None:
-        flat = train.to(torch.float64).flatten(start_dim=1)
-        self._mean = flat.mean(dim=0)
+    def prepare(self, spec: DataSpec, train: Examples) -> None:
+        blocks = (np.asarray(train[start : start + BLOCK]) for start in range(0, len(train), BLOCK))
+        spreads = (_Spread.of(torch.from_numpy(block.astype(np.float64)).flatten(start_dim=1)) for block in blocks)
+        whole = functools.reduce(_Spread.__add__, spreads)
+        self._mean = whole.mean
         # Exactly 0 where a column is constant: its mean, and so its computed deviation, may be off by
         # rounding.
-        std = flat.std(dim=0, correction=0) * (flat.amax(dim=0) > flat.amin(dim=0))
+        std = (whole.squares / whole.num).sqrt() * (whole.high > whole.low)
         if spec.event != "vector":
             std = std.clamp(min=self._min_relative_std * float(std.square().mean().sqrt()))
         if not bool((std > 0).all()):

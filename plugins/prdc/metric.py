@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from genpipe import ops
 from genpipe.errors import GenpipeError
-from genpipe.evaluation import Estimate, Metric, Reference, Shard, State
+from genpipe.evaluation import Estimate, Metric, Shard, State
 from genpipe.plugins.prdc.config import PrdcConfig
 
 POSITIONS = 2**62
@@ -25,12 +26,14 @@ class Prdc(Metric):
     those of counting, with the balls as they are.
     """
 
+    calibrates_on = ("train",)
+
     def __init__(self, config: PrdcConfig) -> None:
         self._k, self._max_examples = config.k, config.max_examples
 
-    def prepare(self, reference: Reference) -> None:
-        real = self._part(reference.train_features, first_index=0)
-        self._real, self._real_radii = real["features"], self._radii(real["features"], "the training split")
+    def calibrate(self, real: Mapping[str, State]) -> None:
+        self._real = real["train"]["features"]
+        self._real_radii = self._radii(self._real, "the training split")
 
     def _part(self, features: Tensor, first_index: int) -> State:
         """Chosen by position alone, so that shards change nothing."""

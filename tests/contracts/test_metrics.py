@@ -48,25 +48,28 @@ def features(x: Tensor) -> Tensor:
     return x.to(torch.float64).flatten(start_dim=1)
 
 
-def prepared(record: components.Metric, name: str) -> Metric:
+def prepared(record: components.Metric, name: str, num_shards: int = 1) -> Metric:
+    """Made ready with real data in so many shards."""
     metric: Metric = record.builder(record.config_class())
-    train, held_out = DATA[name](0), DATA[name](1)
+    real = {"train": DATA[name](0), "held_out": DATA[name](1)}
     metric.prepare(
         Reference(
             spec=SPECS[name],
-            train=train,
-            held_out=held_out,
-            train_features=features(train),
-            held_out_features=features(held_out),
+            train=real["train"],
+            held_out=real["held_out"],
+            train_features=features(real["train"]),
+            held_out_features=features(real["held_out"]),
             extractor="identity",
         )
     )
+    wanted = {row: shards(name, num_shards, real[row]) for row in metric.calibrates_on}
+    metric.calibrate({row: merged(metric, [metric.shard(s) for s in parts]) for row, parts in wanted.items()})
     return metric
 
 
-def shards(name: str, num_shards: int) -> list[Shard]:
-    x, start, made = DATA[name](2), 0, []
-    for part in x.chunk(num_shards):
+def shards(name: str, num_shards: int, x: Tensor | None = None) -> list[Shard]:
+    start, made = 0, []
+    for part in (DATA[name](2) if x is None else x).chunk(num_shards):
         made.append(Shard(x=part, features=features(part), first_index=start, log_prob=log_prob))
         start += len(part)
     return made
@@ -121,6 +124,20 @@ def test_shards_change_nothing(record: components.Metric, data: str) -> None:
     whole = metric.result(metric.shard(shards(data, 1)[0]))
     for num_shards in (2, 64):
         assert_equal(whole, metric.result(merged(metric, [metric.shard(s) for s in shards(data, num_shards)])))
+
+
+def test_shards_of_the_real_data_that_it_calibrates_on_change_nothing(record: components.Metric, data: str) -> None:
+    assert set(prepared(record, data).calibrates_on) <= {"train", "held_out"}
+    assert record.needs != "likelihood" or not prepared(record, data).calibrates_on
+    shard = shards(data, 1)[0]
+    whole, parts = (prepared(record, data, num_shards) for num_shards in (1, 7))
+    assert_equal(whole.result(whole.shard(shard)), parts.result(parts.shard(shard)))
+
+
+def test_a_process_that_gives_results_need_not_be_one_that_saw_examples(record: components.Metric, data: str) -> None:
+    here, there = prepared(record, data), prepared(record, data)
+    state = here.shard(shards(data, 1)[0])
+    assert_equal(here.result(state), there.result({name: tensor.clone() for name, tensor in state.items()}))
 
 
 def test_merging_is_associative_and_takes_any_order(record: components.Metric, data: str) -> None:

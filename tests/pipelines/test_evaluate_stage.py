@@ -7,12 +7,11 @@ import torch
 from genpipe.artifacts import read_manifest
 from genpipe.dataspec import DataSpec
 from genpipe.errors import PluginError, UsageError
-from genpipe.persistence import load_model
-from genpipe.pipelines.evaluate.baselines import floor_row
-from genpipe.pipelines.evaluate.score import features_of
-from genpipe.pipelines.evaluate.stage import model_row
-from genpipe.pipelines.sample.draw import Drawing
-from genpipe.registry import registry
+from genpipe.parallel import InThisProcess, Range
+from genpipe.pipelines.evaluate.items import features_of
+from genpipe.pipelines.evaluate.merge_tree import MergeTree
+from genpipe.pipelines.evaluate.rows import floor_row
+from genpipe.pipelines.evaluate.score import shards
 from genpipe.table import Table
 
 
@@ -75,10 +74,63 @@ def test_shards_change_nothing(stage, runs, kind):
 
 def test_samples_that_are_too_few_are_continued_from_their_own_stream(stage, runs):
     steps = runs["points"]
-    model = load_model(steps.model, registry())
     few = stage("sample", {"num": 10}, {"model": steps.model})
-    row = model_row(model, Drawing.read(few / "drawing.json"), few, 64, 16)
-    assert np.allclose(row.x.numpy(), np.load(steps.samples / "samples.npy"), rtol=1e-6)
+    config = {"num": 64, "num_nearest": 64}
+    folders = [stage("evaluate", config, {**inputs(steps), "samples": s}) for s in (few, steps.samples)]
+    one, other = (np.load(folder / "nearest.npz") for folder in folders)
+    assert np.allclose(one["samples"][one["index"].argsort()], other["samples"][other["index"].argsort()], rtol=1e-5)
+    assert np.allclose(one["model_ratios"], other["model_ratios"], rtol=1e-4)
+
+
+def test_a_step_that_was_killed_keeps_the_features_that_it_had(stage, runs, tmp_path):
+    class Dying(InThisProcess):
+        """Raises in the midst of the last kind of work."""
+
+        def map(self, task, shared, items):
+            if "results" in task:
+                raise KeyboardInterrupt
+            done.extend(map(str, items))
+            return super().map(task, shared, items)
+
+    config, kept, done = {"num_nearest": 2}, tmp_path / "kept", []
+    with pytest.raises(KeyboardInterrupt):
+        stage("evaluate", config, inputs(runs["points"]), scratch=kept, fan_out=Dying())
+    assert any("features" in item for item in done)
+    done.clear()
+    with pytest.raises(KeyboardInterrupt):
+        stage("evaluate", config, inputs(runs["points"]), scratch=kept, fan_out=Dying())
+    assert done
+    assert not any("features" in item for item in done)
+    again = stage("evaluate", config, inputs(runs["points"]), scratch=kept)
+    undisturbed = stage("evaluate", config, inputs(runs["points"]))
+    for name in ("table.json", "nearest.npz"):
+        assert (again / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 6, 13])
+def test_a_tree_merges_neighbours_the_same_way_in_whatever_order_they_come(num):
+    def text(order):
+        tree = MergeTree(num, lambda a, b: {"text": f"({a['text']}{b['text']})"})
+        held = []
+        for shard in order:
+            tree.add(shard, {"text": "abcdefghijklm"[shard]})
+            held.append(tree.num_held)
+        return tree.whole()["text"], max(held)
+
+    in_order, few = text(range(num))
+    assert in_order.replace("(", "").replace(")", "") == "abcdefghijklm"[:num]
+    assert few <= num.bit_length()
+    for seed in range(5):
+        assert text(np.random.default_rng(seed).permutation(num).tolist())[0] == in_order
+    # one that is long in coming holds up few
+    assert text([*range(1, num), 0])[1] <= num.bit_length() + 1
+
+
+def test_shards_are_whole_batches_and_few():
+    assert shards(Range(0, 100), 256) == [Range(0, 100)]
+    assert len(shards(Range(0, 10_000), 256)) == 8
+    assert {at.start % 256 for at in shards(Range(0, 10_000), 256)} == {0}
+    assert max(map(len, shards(Range(0, 10**6), 256))) == 64 * 256
 
 
 def test_more_examples_than_are_held_out_is_an_error(stage, runs):
@@ -104,13 +156,15 @@ def test_the_summary_has_the_models_numbers_plain_and_kinds_apart(runs):
 
 def test_floors_densities_integrate_to_one_over_their_range():
     spec = DataSpec(name="unit", event="image", shape=(1, 1, 2), low=-1.0, high=3.0)
-    row = floor_row(spec, 1000, seed=0)
-    assert float(row.x.min()) >= -1
-    assert float(row.x.max()) <= 3
-    assert row.log_prob(row.x[:2]).nats.exp().tolist() == pytest.approx([1 / 16] * 2)
+    row = floor_row(spec, seed=0)
+    x = row.examples(Range(0, 1000))
+    assert float(x.min()) >= -1
+    assert float(x.max()) <= 3
+    assert torch.equal(row.examples(Range(300, 310)), x[300:310])
+    assert row.log_prob(x[:2]).nats.exp().tolist() == pytest.approx([1 / 16] * 2)
     points = DataSpec(name="points", event="vector", shape=(1,), mean=(2.0,), std=(3.0,))
     grid = torch.linspace(-25, 29, 4001)[:, None]
-    density = floor_row(points, 10, seed=0).log_prob(grid).nats.exp()
+    density = floor_row(points, seed=0).log_prob(grid).nats.exp()
     assert float(torch.trapezoid(density, grid[:, 0])) == pytest.approx(1, abs=1e-6)
 
 
@@ -124,4 +178,4 @@ def test_floors_densities_integrate_to_one_over_their_range():
 )
 def test_an_extractor_that_breaks_the_contract_is_named(broken, message):
     with pytest.raises(PluginError, match=message):
-        features_of(broken, "broken", torch.ones(4, 1, 2, 2), 2)
+        features_of(broken, "broken", torch.ones(4, 1, 2, 2))

@@ -9,6 +9,7 @@ from genpipe.plugins.frechet.config import FrechetConfig
 from genpipe.plugins.frechet.distance import frechet_distance, gaussian
 from genpipe.plugins.frechet.metric import Frechet
 from genpipe.plugins.frechet.moments import leave_one_out, merge, moments, total
+from tests.metrics import ready
 
 
 def normals(num, dims, seed=0):
@@ -110,7 +111,7 @@ def test_merging_with_an_empty_block_changes_nothing():
 @pytest.mark.parametrize("num_shards", [2, 64])
 def test_shards_change_nothing(num_shards):
     metric = Frechet(FrechetConfig())
-    metric.prepare(reference_of(normals(600, 8)))
+    ready(metric, reference_of(normals(600, 8)))
     samples = normals(400, 8, 1) * 1.5 + 0.3
     one, many = score(metric, samples), score(metric, samples, num_shards)
     for name, cell in one.items():
@@ -123,7 +124,7 @@ def test_jackknife_removes_the_bias_between_draws_of_one_gaussian():
     plain, corrected, errors = [], [], []
     for seed in range(40):
         metric = Frechet(FrechetConfig())
-        metric.prepare(reference_of(normals(num, dims, 2 * seed)))
+        ready(metric, reference_of(normals(num, dims, 2 * seed)))
         cells = score(metric, normals(num, dims, 2 * seed + 1))
         plain.append(cells["FD(identity)"].value)
         corrected.append(cells["FD(identity), bias-corrected"].value)
@@ -137,7 +138,7 @@ def test_standard_error_is_the_spread_between_draws():
     values, errors = [], []
     for seed in range(40):
         metric = Frechet(FrechetConfig())
-        metric.prepare(reference_of(normals(300, 4, 2 * seed)))
+        ready(metric, reference_of(normals(300, 4, 2 * seed)))
         cell = score(metric, normals(300, 4, 2 * seed + 1) + 1.0)["FD(identity)"]
         values.append(cell.value)
         errors.append(cell.standard_error)
@@ -147,7 +148,7 @@ def test_standard_error_is_the_spread_between_draws():
 
 def test_too_few_examples_are_said():
     metric = Frechet(FrechetConfig())
-    metric.prepare(reference_of(normals(50, 30)))
+    ready(metric, reference_of(normals(50, 30)))
     cell = score(metric, normals(50, 30, 1))["FD(identity)"]
     assert "fewer than twice the dimensions" in cell.notes[0]
     few = score(metric, normals(10, 30, 1))["FD(identity)"]

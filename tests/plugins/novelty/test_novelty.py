@@ -5,6 +5,7 @@ from genpipe.dataspec import DataSpec
 from genpipe.evaluation import Reference, Shard
 from genpipe.plugins.novelty.config import NoveltyConfig
 from genpipe.plugins.novelty.metric import COPIES, RATIO, Novelty
+from tests.metrics import ready
 
 SPEC = DataSpec(name="points", event="vector", shape=(4,))
 
@@ -22,7 +23,8 @@ def train():
 def metric(train):
     held_out = normals(2000, 1)
     made = Novelty(NoveltyConfig())
-    made.prepare(
+    ready(
+        made,
         Reference(
             spec=SPEC,
             train=train,
@@ -30,7 +32,7 @@ def metric(train):
             train_features=train,
             held_out_features=held_out,
             extractor="identity",
-        )
+        ),
     )
     return made
 
@@ -80,10 +82,11 @@ def test_shards_change_nothing(metric, num_shards):
 def test_copies_of_a_duplicated_training_example_are_copies():
     train = torch.cat([normals(200, 6), normals(200, 6)])
     made = Novelty(NoveltyConfig())
-    made.prepare(
+    ready(
+        made,
         Reference(
             spec=SPEC, train=train, held_out=normals(200, 7), train_features=train,
             held_out_features=normals(200, 7), extractor="identity",
-        )
+        ),
     )  # fmt: skip
     assert score(made, train[:50])[COPIES].value == pytest.approx(100)

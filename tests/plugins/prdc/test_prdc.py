@@ -6,6 +6,7 @@ from genpipe.errors import GenpipeError
 from genpipe.evaluation import Reference, Shard
 from genpipe.plugins.prdc.config import PrdcConfig
 from genpipe.plugins.prdc.metric import Prdc
+from tests.metrics import ready
 
 
 def normals(num, dims=4, seed=0):
@@ -15,7 +16,8 @@ def normals(num, dims=4, seed=0):
 def prepared(train, **options):
     spec = DataSpec(name="points", event="vector", shape=(train.shape[1],))
     made = Prdc(PrdcConfig(**options))
-    made.prepare(
+    ready(
+        made,
         Reference(
             spec=spec,
             train=train,
@@ -23,7 +25,7 @@ def prepared(train, **options):
             train_features=train,
             held_out_features=train,
             extractor="identity",
-        )
+        ),
     )
     return made
 
