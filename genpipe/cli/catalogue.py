@@ -107,12 +107,17 @@ def _options(config_class: type) -> None:
                 name,
                 "required"
                 if field.default is PydanticUndefined and field.default_factory is None
-                else str(field.get_default()),
+                else _as_in_a_recipe(field.get_default(call_default_factory=True)),
                 field.description or "",
             )
             for name, field in fields.items()
         ]
+        rows.sort(key=lambda row: row[1] != "required")
         print_table(("option", "default", "meaning"), rows)
+
+
+def _as_in_a_recipe(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _listing(kind: str, header: Sequence[str], attributes: Sequence[str]) -> None:
@@ -137,7 +142,8 @@ def datasets(ctx: click.Context) -> None:
 def show_dataset(name: str) -> None:
     """Print a data set's options with their defaults."""
     record = registry().get("dataset", name)
-    click.echo(f"{click.style(record.name, bold=True)}  {record.summary}")
+    click.echo(f"{click.style(record.name, bold=True)}  {record.summary}\n")
+    click.echo(f"data        {', '.join(record.events)}")
     _options(record.config_class)
 
 
