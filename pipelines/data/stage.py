@@ -18,7 +18,7 @@ from genpipe.data.shard import Shard
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, PluginError
 from genpipe.parallel import FanOut, InThisProcess
-from genpipe.pictures import LIGHT, examples_figure, save
+from genpipe.pictures import LIGHT, MAX_IMAGES, examples_figure, save
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.data.convert import Conversion
 from genpipe.pipelines.data.pieces import pieces
@@ -133,7 +133,9 @@ def _link(source: Path, target: Path) -> None:
 
 def _preview(context: StepContext, spec: DataSpec) -> None:
     train = open_split(context.out, "train")
-    chosen = subset_by_hash(len(train), PREVIEW_EXAMPLES, context.seed)
+    # Of no more images than are drawn: they come in the order of the files, and that is often by class.
+    num = MAX_IMAGES if spec.event == "image" else PREVIEW_EXAMPLES
+    chosen = subset_by_hash(len(train), num, context.seed)
     labels = None if train.y is None else train.y[chosen]
     save(examples_figure(train.x[chosen], spec, LIGHT, labels=labels), context.out / "preview.png")
 

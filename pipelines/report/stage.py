@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from genpipe import words
-from genpipe.pictures import LIGHT, MAX_REAL, examples_figure, png
+from genpipe.data import subset_by_hash
+from genpipe.pictures import LIGHT, MAX_IMAGES, MAX_REAL, examples_figure, png
 from genpipe.pipelines.report import sections
 from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.report.contents import Contents, read_contents
@@ -39,11 +40,12 @@ def draw_pictures(contents: Contents) -> dict[str, Picture | None]:
     """Name → picture; None where this data or this training has none."""
     spec, test, num = contents.spec, contents.test, len(contents.samples)
     behind = None if spec.event == "image" else test.x[:MAX_REAL]
-    first = max(num, 500)
-    labels = None if test.y is None else test.y[:first]
+    # By hash: the files' order is often that of the classes, and the first images would be all of one.
+    shown = subset_by_hash(len(test), MAX_IMAGES if spec.event == "image" else max(num, 500), seed=0)
+    labels = None if test.y is None else test.y[shown]
     return {
         "data": picture(
-            lambda theme: examples_figure(test.x[:first], spec, theme, labels=labels),
+            lambda theme: examples_figure(test.x[shown], spec, theme, labels=labels),
             f"Held-out examples of {spec.name}",
         ),
         "samples": picture(

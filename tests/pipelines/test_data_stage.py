@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from genpipe.data import open_split
 from genpipe.dataspec import DataSpec
@@ -52,6 +53,13 @@ def test_integer_images_keep_their_levels_and_type(stage):
     assert split.spec.levels == 17
     assert split.spec.mean is None
     assert split.x.dtype == np.uint8
+
+
+def test_the_preview_shows_all_classes_of_a_set_that_is_sorted_by_class(stage, tmp_path):
+    levels = np.repeat([10, 120, 250], 100).astype(np.uint8)
+    folder = stage("data", {"dataset": archive(tmp_path, x=np.tile(levels[:, None, None], (1, 4, 4)))})
+    preview = np.asarray(Image.open(folder / "preview.png").convert("L"))
+    assert all(((preview > level - 5) & (preview < level + 5)).mean() > 0.1 for level in (10, 120, 250))
 
 
 def test_limit_keeps_examples_chosen_by_hash(stage, tmp_path):
