@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -112,9 +113,14 @@ def executor_maker(name: str, address: str | None) -> Callable[[], Executor]:
         return inline
 
     def on_ray() -> Executor:
-        from genpipe.execution.cluster import RayExecutor
+        cluster = address or os.environ.get("RAY_ADDRESS")
+        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+            from genpipe.execution.cluster import RayExecutor
 
-        return RayExecutor(address or os.environ.get("RAY_ADDRESS"))
+            return RayExecutor(cluster)  # the caller is on a Ray of its own, whose fate it shares
+        from genpipe.execution.isolated import IsolatedRay
+
+        return IsolatedRay(cluster)
 
     return on_ray
 

@@ -88,6 +88,10 @@ class PlainDisplay:
             self._line(f"{step:<12} {'  '.join(filter(None, texts))}")
 
     @hookimpl
+    def step_notice(self, step: str, text: str) -> None:
+        self._line(f"{step:<12} {text}")
+
+    @hookimpl
     def step_finished(self, run: Run, step: str, seconds: float) -> None:
         if run.steps[step].status == "CACHED":
             self._line(f"{step:<12} reused ({duration(seconds)} when it was made)")
@@ -146,6 +150,10 @@ class LiveDisplay:
     def step_progress(self, step: str, at: int, total: int | None, metrics: Mapping[str, float], time: float) -> None:
         count, numbers, speed = self._gauges[step].read(at, total, metrics, time)
         self._progress.update(self._tasks[step], completed=at, total=total, count=count, numbers=numbers, speed=speed)
+
+    @hookimpl
+    def step_notice(self, step: str, text: str) -> None:
+        self._console.print(f"[yellow]![/] {self._escape(f'{step:<12} {text}')}")
 
     def _end(self, step: str, line: str) -> None:
         if step in self._tasks:

@@ -76,6 +76,11 @@ def step_progress(run: Run, step: str, at: int, total: int | None, metrics: Mapp
 
 
 @hookspec
+def step_notice(run: Run, step: str, text: str) -> None:
+    """Something befell a step that goes on: its process died and it was started again, it waits for another run."""
+
+
+@hookspec
 def step_finished(run: Run, step: str, artifact: str, seconds: float, summary: Mapping[str, Any]) -> None:
     """A step's artifact (a folder) is published."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,20 +25,19 @@ class ProgressFile:
 
     def __init__(self, path: Path | None, interval_seconds: float = 0.2) -> None:
         self._file = path.open("a", buffering=1) if path is not None else None
-        self._interval, self._last = interval_seconds, 0.0
+        self._interval, self._last = interval_seconds, -math.inf
         self._waiting: dict[str, Any] | None = None
 
     def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
         """`at` of `total` units are done. numbers: named scalars, kept as metrics."""
-        now = time.time()
-        self._waiting = {"time": now, "at": at, "total": total, "metrics": numbers}
-        if keep or now - self._last >= self._interval:
+        self._waiting = {"time": time.time(), "at": at, "total": total, "metrics": numbers}
+        if keep or time.monotonic() - self._last >= self._interval:
             self.flush()
 
     def flush(self) -> None:
         if self._waiting is not None and self._file is not None:
             self._file.write(json.dumps(self._waiting) + "\n")
-            self._last = self._waiting["time"]
+            self._last = time.monotonic()
         self._waiting = None
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from genpipe.execution import capacity
 from genpipe.execution.connect import connect, leave, prepare
-from genpipe.execution.job import Job, Outcome, run_job
+from genpipe.execution.job import DIED, FAILED, Job, Outcome, run_job
 from genpipe.execution.threads import wait_politely
 
 
@@ -51,16 +51,19 @@ class RayExecutor:
     def _outcome(self, task: Any, job: Job) -> Outcome:
         import ray
 
+        errors = ray.exceptions
         try:
             outcome: Outcome = ray.get(task)
             return outcome
-        except ray.exceptions.OutOfMemoryError as error:
-            message = f"its worker was killed for memory: {str(error).splitlines()[0]}"
-        except ray.exceptions.WorkerCrashedError:
-            message = "its worker process died (killed, out of memory, or a crash in compiled code)"
-        except ray.exceptions.RayError as error:
-            message = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        return Outcome(step=job.step, seconds=0.0, summary={}, error=message, exit_code=1)
+        except errors.OutOfMemoryError as error:
+            state, message = DIED, f"its worker was killed for memory: {str(error).splitlines()[0]}"
+        except errors.WorkerCrashedError:
+            state, message = DIED, "its worker process died (killed, out of memory, or a crash in compiled code)"
+        except (errors.NodeDiedError, errors.LocalRayletDiedError, errors.ObjectLostError):
+            state, message = DIED, "the node that it ran on was lost"
+        except errors.RayError as error:
+            state, message = FAILED, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        return Outcome(step=job.step, state=state, error=message, exit_code=1)
 
     def close(self) -> None:
         if not self._imported:

@@ -51,6 +51,14 @@ def connect(address: str | None) -> bool:
     return True
 
 
+def gcs_address() -> str:
+    """host:port of the head of the cluster that this process is connected to."""
+    import ray
+
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
 def leave() -> None:
     """Disconnects; time-boxed, since a raylet that hangs must not keep the command from ending."""
     import ray

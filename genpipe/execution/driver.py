@@ -15,8 +15,8 @@ from genpipe.artifacts import clear_staging
 from genpipe.errors import GenpipeError, Interrupted, StepFailed
 from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
-from genpipe.execution.job import Job, Outcome
-from genpipe.execution.sharing import bring_to_look_at
+from genpipe.execution.job import Job
+from genpipe.execution.loop import Loop
 from genpipe.heartbeat import beating
 from genpipe.observers import Observers
 from genpipe.parallel import WorkerResources
@@ -27,9 +27,6 @@ from genpipe.workspace import Workspace
 
 logger = logging.getLogger("genpipe")
 
-logger = logging.getLogger("genpipe")
-
-WAIT_SECONDS = 0.2
 TAIL_LINES = 20
 
 
@@ -90,17 +87,17 @@ def _take(
         clear_staging(Path(job.artifact).parent)
     follower = ProgressFollower(run, observers)
     executor = make_executor()
-    failures: list[Outcome] = []
+    loop = Loop(plan, jobs, run, workspace, executor, follower, observers)
     try:
         executor.start(jobs.values())
         follower.start()
-        _drive(plan, jobs, run, workspace, executor, follower, observers, failures)
+        loop.run()
     finally:
         executor.close()
         if follower.started:
             follower.stop()
-    if failures:
-        first = failures[0]
+    if loop.failures:
+        first = loop.failures[0]
         error = StepFailed(
             first.step,
             str(first.error),
@@ -121,57 +118,6 @@ def _reuse(name: str, planned: PlannedStep, run: Run, observers: Observers) -> N
     observers.notify(
         "step_finished", run=run, step=name, artifact=str(folder), seconds=manifest.seconds, summary=manifest.summary
     )
-
-
-def _drive(
-    plan: Plan,
-    jobs: dict[str, Job],
-    run: Run,
-    workspace: Workspace,
-    executor: Executor,
-    follower: ProgressFollower,
-    observers: Observers,
-    failures: list[Outcome],
-) -> None:
-    waiting, running = dict(jobs), set[str]()
-    done = {name for name, planned in plan.steps.items() if planned.hit}
-    while waiting or running:
-        ready = [name for name in waiting if set(plan.steps[name].step.inputs.values()) <= done]
-        for name in ready:
-            job = waiting.pop(name)
-            run.steps[name].status = RUNNING
-            running.add(name)
-            follower.add(name)
-            observers.notify("step_started", run=run, step=name, stage=job.stage, key=job.key, cached=False)
-            executor.submit(job)
-        if ready:
-            run.save()
-        if not running:
-            return  # what waits depends on a step that failed
-        for outcome in executor.wait(WAIT_SECONDS):
-            running.discard(outcome.step)
-            follower.remove(outcome.step)
-            record = run.steps[outcome.step]
-            record.seconds = outcome.seconds
-            for warning in outcome.warnings:
-                logger.warning("step '%s': %s", outcome.step, warning)
-            if outcome.error is None:
-                bring_to_look_at(plan.steps[outcome.step], workspace)
-                done.add(outcome.step)
-                record.status = FINISHED
-                observers.notify(
-                    "step_finished",
-                    run=run,
-                    step=outcome.step,
-                    artifact=str(run.workspace / record.artifact),
-                    seconds=outcome.seconds,
-                    summary=outcome.summary,
-                )
-            else:
-                failures.append(outcome)
-                record.status = FAILED
-                observers.notify("step_failed", run=run, step=outcome.step, error=outcome.error)
-            run.save()
 
 
 def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Job:

@@ -18,6 +18,8 @@ class ProgressFollower:
     def __init__(self, run: Run, observers: Observers) -> None:
         self._run, self._observers = run, observers
         self._offsets: dict[str, int] = {}
+        self._furthest: dict[str, int] = {}
+        self._told: dict[str, int] = {}  # up to where a step that is started again tells what was told before
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="progress")
@@ -33,6 +35,7 @@ class ProgressFollower:
         with self._lock:
             path = self._run.progress(step)
             self._offsets[step] = path.stat().st_size if path.exists() else 0
+            self._told[step] = self._furthest.setdefault(step, -1)
 
     def remove(self, step: str) -> None:
         """Reads a step's last reports and stops following it."""
@@ -60,13 +63,17 @@ class ProgressFollower:
         whole = lines[: lines.rfind(b"\n") + 1]  # a line still being written is read next time
         self._offsets[step] += len(whole)
         for line in whole.splitlines():
-            report: dict[str, Any] = json.loads(line)
+            try:
+                report: dict[str, Any] = dict(json.loads(line))
+            except (ValueError, TypeError):
+                continue  # its process died in this line, and the next attempt went on in it
+            self._furthest[step] = max(report["at"], self._furthest[step])
             self._observers.notify(
                 "step_progress",
                 run=self._run,
                 step=step,
                 at=report["at"],
                 total=report["total"],
-                metrics=report["metrics"],
+                metrics=report["metrics"] if report["at"] > self._told[step] else {},
                 time=report["time"],
             )

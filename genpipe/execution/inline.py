@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable
 
 from genpipe.execution.job import Job, Outcome, run_job
+from genpipe.execution.session import Session
 from genpipe.execution.threads import wait_politely
+from genpipe.execution.watch import VARIABLE
 
 
 class InlineExecutor:
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()
         self._threads: int | None = None
+        self._session: Session | None = None
 
     def start(self, jobs: Iterable[Job]) -> None:
         wait_politely()
+        self._session = Session()
+        os.environ[VARIABLE] = self._session.token  # for what steps start
         import torch
 
         self._threads = torch.get_num_threads()
@@ -27,6 +33,10 @@ class InlineExecutor:
         return [run_job(self._waiting.popleft(), redirect=False)] if self._waiting else []
 
     def close(self) -> None:
+        if self._session is not None:
+            if os.environ.get(VARIABLE) == self._session.token:
+                del os.environ[VARIABLE]
+            self._session.leave()
         if self._threads is None:
             return  # the import of torch may have been interrupted, and would fail again here
         import torch

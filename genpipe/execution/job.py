@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +19,11 @@ from typing import Any, TextIO
 
 from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError, StoreError
-from genpipe.execution.turns import sole_maker
+from genpipe.execution.turns import Taken, sole_maker
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
-from genpipe.stores import Site
+from genpipe.stores import Site, Store
 from genpipe.validation import restore_config
 
 
@@ -31,7 +31,8 @@ from genpipe.validation import restore_config
 class Job:
     """A step, addressed: only plain values and absolute paths, so that it can cross to any worker.
 
-    resources: of each of its workers. site: what the paths are on another machine.
+    resources: of each of its workers. redo: make it though it is there. attempt: how many times its process died.
+    site: what the paths are on another machine.
     """
 
     step: str
@@ -49,7 +50,15 @@ class Job:
     resources: WorkerResources = field(default_factory=WorkerResources)
     workers: int = 1
     redo: bool = False
+    attempt: int = 0
     site: Site
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Job:
+        """From what `dataclasses.asdict` made of it."""
+        store = fields["site"]["store"]
+        site = Site(**{**fields["site"], "store": Store(**store) if store is not None else None})
+        return cls(**{**fields, "resources": WorkerResources(**fields["resources"]), "site": site})
 
     def on_this_machine(self) -> Job:
         """The job with this machine's paths; UsageError where the workspace is not to be seen and there is no store."""
@@ -67,19 +76,25 @@ class Job:
         return job
 
 
+DONE, FAILED, DIED, BUSY = "done", "failed", "died", "busy"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended. error is None where it succeeded; exit_code is what the command should end with.
+    """How a job ended. Plain data.
 
-    warnings: what a user should see though the job went on.
+    state: "done"; "failed", an error that would come again; "died", its process ended under it; "busy", another process
+    is making the same. error: what went wrong; exit_code: what the command should end with for it. warnings: what a
+    user should see though the job went on.
     """
 
     step: str
-    seconds: float
-    summary: dict[str, Any]
+    state: str = DONE
+    seconds: float = 0.0
+    summary: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     exit_code: int = 0
-    warnings: tuple[str, ...] = ()
+    warnings: Sequence[str] = ()
 
 
 def run_job(job: Job, *, redirect: bool) -> Outcome:
@@ -97,23 +112,35 @@ def run_job(job: Job, *, redirect: bool) -> Outcome:
 
 
 def _run_here(job: Job, started: float, redirect: bool) -> Outcome:
-    with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
-        try:
-            summary = _work(job, on_ray=redirect)
-            return Outcome(step=job.step, seconds=time.perf_counter() - started, summary=summary)
-        except GenpipeError as error:
-            log.write(f"error: {error}\n")
-            return _failed(job, started, str(error), error.exit_code)
-        except MemoryError:
-            traceback.print_exc(file=log)
-            return _failed(job, started, "out of memory", 1)
-        except (Exception, SystemExit) as error:  # a stage that exits ends its step, not the run
-            traceback.print_exc(file=log)
-            return _failed(job, started, f"{type(error).__name__}: {error}", 1)
+    try:
+        with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
+            try:
+                summary = _work(job, on_ray=redirect)
+                return Outcome(step=job.step, seconds=time.perf_counter() - started, summary=summary)
+            except Taken:
+                return Outcome(step=job.step, state=BUSY)
+            except GenpipeError as error:
+                _note(log, f"error: {error}\n")
+                return _failed(job, started, str(error), error.exit_code)
+            except MemoryError:
+                _note(log, traceback.format_exc())
+                return _failed(job, started, "out of memory", 1)
+            except (Exception, SystemExit) as error:  # a stage that exits ends its step, not the run
+                _note(log, traceback.format_exc())
+                return _failed(job, started, f"{type(error).__name__}: {error}", 1)
+    except OSError as error:
+        return _failed(job, started, f"its log {job.log} cannot be written: {error.strerror or error}", 1)
+
+
+def _note(log: TextIO, text: str) -> None:
+    """Writes to the log, or not: a disk that is full must not hide the error that says so."""
+    with contextlib.suppress(OSError):
+        log.write(text)
 
 
 def _failed(job: Job, started: float, error: str, exit_code: int) -> Outcome:
-    return Outcome(step=job.step, seconds=time.perf_counter() - started, summary={}, error=error, exit_code=exit_code)
+    seconds = time.perf_counter() - started
+    return Outcome(step=job.step, state=FAILED, seconds=seconds, error=error, exit_code=exit_code)
 
 
 def _work(job: Job, *, on_ray: bool) -> dict[str, Any]:
@@ -141,7 +168,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(job.resources.cpus)
-    if job.redo:
+    if job.redo and job.attempt == 0:
         _clear_scratch(job)
     inputs = {port: job.site.artifact(path, check=not job.site.is_shared) for port, path in job.inputs.items()}
     plugins = registry()

@@ -58,6 +58,10 @@ class Journal:
             self._write(run, "metrics", step=step, at=at, metrics=finite, at_time=time)
 
     @hookimpl
+    def step_notice(self, run: Run, step: str, text: str) -> None:
+        self._write(run, "step_notice", step=step, text=text)
+
+    @hookimpl
     def step_finished(self, run: Run, step: str, artifact: str, seconds: float, summary: Mapping[str, Any]) -> None:
         self._write(run, "step_finished", step=step, artifact=artifact, seconds=seconds, summary=dict(summary))
 

@@ -234,6 +234,9 @@ class Sender:
             self._cursor.save()
         return self._cursor.steps[step]
 
+    def _step_notice(self, event: dict[str, Any]) -> None:
+        self._client.set_tag(self._child(event["step"], event["time"]), "genpipe.notice", event["text"][:5000])
+
     def _step_finished(self, event: dict[str, Any]) -> None:
         from mlflow.entities import Metric
 

@@ -156,12 +156,16 @@ def test_a_run_on_a_cluster_of_two_nodes_leaves_the_cluster_up(run, monkeypatch)
         cluster.shutdown()
 
 
-def test_a_worker_that_is_killed_fails_its_step_alone_and_is_told_once(command, toy_recipe, space):
-    answer = command("run", toy_recipe(), "right.then=die", "--tracking", "off")
+def test_workers_that_die_are_replaced_and_one_that_always_does_fails_its_step_alone(command, toy_recipe, space):
+    answer = command("run", toy_recipe(), "left.then=die_once", "right.then=die", "--tracking", "off")
     assert answer.returncode == 1
-    assert "step 'right' failed: its worker process died" in answer.stderr
-    assert answer.stdout == ""
+    died = "its worker process died (killed, out of memory, or a crash in compiled code)"
+    assert f"step 'right' failed: {died}, 3 times in a row without getting further" in answer.stderr
+    assert answer.stderr.count(f"\nleft         {died}; started again") == 1
+    assert answer.stderr.count(f"\nright        {died}; started again") == 2
+    assert newest(space).log("left").read_text().count(f"{died}; started again") == 1
     assert newest(space).steps["left"].status == "FINISHED"
+    assert not processes_of(space)
 
 
 def test_an_import_of_torch_that_is_interrupted_is_told_as_such(run, space, monkeypatch):
@@ -192,19 +196,6 @@ def test_an_import_of_ray_that_fails_or_is_interrupted_is_told_as_such(run, spac
     assert newest(space).status == ("FAILED" if error is ImportError else "KILLED")
 
 
-def test_a_sigterm_that_ray_takes_while_it_starts_ends_the_run_as_one(run, space, monkeypatch):
-    import ray
-
-    def init(*arguments, **options):
-        raise SystemExit(signal.SIGTERM)  # what Ray's own handler does
-
-    monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(Interrupted) as caught:
-        run(executor="ray")
-    assert caught.value.exit_code == 143
-    assert newest(space).status == "KILLED"
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("executor", ["ray", "inline"])
 def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(
@@ -226,14 +217,21 @@ def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(
     wait_for(lambda: not processes_of(space))
 
 
-def test_a_driver_that_is_killed_leaves_a_run_that_the_next_one_closes(toy_recipe, plugins, space):
-    arguments = ["run", str(toy_recipe()), "right.seconds=600", "--executor", "inline", "--workspace", str(space.root)]
-    with subprocess.Popen([sys.executable, "-m", "genpipe", *arguments], stderr=subprocess.DEVNULL) as process:
-        wait_for(lambda: len(list(space.artifacts.rglob("started"))) == 2)
-        process.kill()
+def test_a_driver_that_is_killed_leaves_no_process_and_a_run_that_the_next_one_closes(toy_recipe, plugins, space):
+    arguments = ["run", str(toy_recipe()), "right.seconds=600", "right.child=true", "--executor", "inline"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "genpipe", *arguments, "--workspace", str(space.root)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "GENPIPE_HOME": str(space.root)},
+    ) as process:
+        try:
+            wait_for(lambda: len(list(space.artifacts.rglob("started"))) == 2 and len(processes_of(space)) == 3)
+        finally:
+            process.kill()  # with its watcher and the step's child beside it
     (dead,) = close_dead_runs(space)
     assert (dead.status, dead.steps["left"].status, dead.steps["right"].status) == ("KILLED", "FINISHED", "KILLED")
     assert close_dead_runs(space) == []
+    wait_for(lambda: not processes_of(space))
 
 
 def test_runs_are_found_by_id_recipe_end_and_last(run, space):

@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from genpipe.graph import Step
 class NumberConfig(Config):
     value: float = Field(1.0, le=1000)
     seconds: float = 0.0
-    then: Literal["succeed", "mistake", "bug", "exit", "die"] = "succeed"
+    then: Literal["succeed", "mistake", "bug", "exit", "die", "die_once"] = "succeed"
+    child: bool = False  # leave a process running
     source: DatasetChoice | None = None
     meet: str | None = None  # a folder in which to wait for another step
 
@@ -72,6 +74,8 @@ def number(context):
     config = context.config
     (context.out / "started").write_text("")
     print("this is the number stage")
+    if config.child:
+        subprocess.Popen(["sleep", "600"])
     deadline = time.monotonic() + config.seconds
     at = 0
     while time.monotonic() < deadline:
@@ -88,6 +92,10 @@ def number(context):
         case "exit":
             raise SystemExit(3)
         case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die_once" if not (context.scratch / "died").exists():
+            context.scratch.mkdir(parents=True, exist_ok=True)
+            (context.scratch / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
     (context.out / "number.txt").write_text(repr(config.value + context.seed))
     context.summary["metrics"] = {"value": config.value}

@@ -1,0 +1,145 @@
+"""The driver's loop: steps go to the executor as their inputs become ready, and again where their process died."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from genpipe.artifacts import clear_staging
+from genpipe.execution.attempts import Attempts
+from genpipe.execution.executor import Executor
+from genpipe.execution.follow import ProgressFollower
+from genpipe.execution.job import BUSY, DIED, DONE, Job, Outcome
+from genpipe.execution.sharing import bring_to_look_at
+from genpipe.execution.turns import is_taken
+from genpipe.observers import Observers
+from genpipe.plan import Plan
+from genpipe.runs import FAILED, FINISHED, RUNNING, Run
+from genpipe.workspace import Workspace
+
+logger = logging.getLogger("genpipe")
+
+WAIT_SECONDS = 0.2
+TURN_SECONDS = 1.0
+
+
+class Loop:
+    """Takes the steps of a plan that have to run through an executor that is up.
+
+    A step that another process is making waits here, where it holds no CPUs. failures: outcomes of steps that failed.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        jobs: dict[str, Job],
+        run: Run,
+        workspace: Workspace,
+        executor: Executor,
+        follower: ProgressFollower,
+        observers: Observers,
+    ) -> None:
+        self._plan, self._run, self._workspace = plan, run, workspace
+        self._executor, self._follower, self._observers = executor, follower, observers
+        self._waiting = dict(jobs)
+        self._running: dict[str, Job] = {}
+        self._elsewhere: dict[str, Job] = {}  # another process is making the same
+        self._attempts = {name: Attempts(Path(job.scratch)) for name, job in jobs.items()}
+        self._done = {name for name, planned in plan.steps.items() if planned.hit}
+        self._looked = 0.0
+        self.failures: list[Outcome] = []
+
+    def run(self) -> None:
+        """Ends once every step is done, failed, or waits for one that failed."""
+        while self._waiting or self._running or self._elsewhere:
+            self._begin_what_is_ready()
+            self._look_elsewhere()
+            if self._running:
+                for outcome in self._executor.wait(WAIT_SECONDS):
+                    self._take(outcome, self._running.pop(outcome.step))
+            elif self._elsewhere:
+                time.sleep(WAIT_SECONDS)
+            else:
+                return
+
+    def _begin_what_is_ready(self) -> None:
+        ready = [name for name in self._waiting if set(self._plan.steps[name].step.inputs.values()) <= self._done]
+        for name in ready:
+            job = self._waiting.pop(name)
+            self._run.steps[name].status = RUNNING
+            self._observers.notify("step_started", run=self._run, step=name, stage=job.stage, key=job.key, cached=False)
+            if is_taken(Path(job.scratch)):
+                self._wait_for_turn(job)
+            else:
+                self._submit(job)
+        if ready:
+            self._run.save()
+
+    def _submit(self, job: Job) -> None:
+        self._running[job.step] = job
+        self._follower.add(job.step)
+        self._executor.submit(job)
+
+    def _wait_for_turn(self, job: Job) -> None:
+        self._elsewhere[job.step] = job
+        self._tell(job, "the same is being made elsewhere; waiting for it")
+
+    def _look_elsewhere(self) -> None:
+        if self._elsewhere and time.monotonic() - self._looked >= TURN_SECONDS:
+            self._looked = time.monotonic()
+            for name in [name for name, job in self._elsewhere.items() if not is_taken(Path(job.scratch))]:
+                self._submit(self._elsewhere.pop(name))
+
+    def _take(self, outcome: Outcome, job: Job) -> None:
+        self._follower.remove(job.step)
+        for warning in outcome.warnings:
+            logger.warning("step '%s': %s", outcome.step, warning)
+        if outcome.state == BUSY:
+            self._wait_for_turn(job)
+        elif outcome.state == DIED:
+            self._take_death(outcome, job)
+        elif outcome.state == DONE:
+            self._finish(outcome)
+        else:
+            self._fail(outcome)
+
+    def _take_death(self, outcome: Outcome, job: Job) -> None:
+        attempts = self._attempts[job.step]
+        if attempts.died():
+            clear_staging(Path(job.artifact).parent)
+            self._tell(job, f"{outcome.error}; started again{' from what it kept' if attempts.has_kept else ''}")
+            self._submit(replace(job, attempt=attempts.deaths))
+        else:
+            times = f"{attempts.in_a_row} times in a row without getting further"
+            self._fail(replace(outcome, error=f"{outcome.error}, {times}"))
+
+    def _tell(self, job: Job, text: str) -> None:
+        """In the display and in the step's log: what happened to a step that goes on."""
+        with contextlib.suppress(OSError), open(job.log, "a") as log:
+            log.write(f"{text}\n")
+        self._observers.notify("step_notice", run=self._run, step=job.step, text=text)
+
+    def _finish(self, outcome: Outcome) -> None:
+        bring_to_look_at(self._plan.steps[outcome.step], self._workspace)
+        record = self._run.steps[outcome.step]
+        record.seconds, record.status = outcome.seconds, FINISHED
+        self._done.add(outcome.step)
+        self._observers.notify(
+            "step_finished",
+            run=self._run,
+            step=outcome.step,
+            artifact=str(self._run.workspace / record.artifact),
+            seconds=outcome.seconds,
+            summary=outcome.summary,
+        )
+        self._run.save()
+
+    def _fail(self, outcome: Outcome) -> None:
+        record = self._run.steps[outcome.step]
+        record.seconds, record.status = outcome.seconds, FAILED
+        self.failures.append(outcome)
+        self._observers.notify("step_failed", run=self._run, step=outcome.step, error=outcome.error)
+        self._run.save()
