@@ -24,6 +24,7 @@ from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
 from genpipe.stores import Site, Store
+from genpipe.stores.patience import Patience
 from genpipe.validation import restore_config
 
 
@@ -57,7 +58,9 @@ class Job:
     def from_dict(cls, fields: dict[str, Any]) -> Job:
         """From what `dataclasses.asdict` made of it."""
         store = fields["site"]["store"]
-        site = Site(**{**fields["site"], "store": Store(**store) if store is not None else None})
+        if store is not None:
+            store = Store(store["address"], Patience(**store["patience"]))
+        site = Site(**{**fields["site"], "store": store})
         return cls(**{**fields, "resources": WorkerResources(**fields["resources"]), "site": site})
 
     def on_this_machine(self) -> Job:
