@@ -24,6 +24,9 @@ class Part:
     address: str
     detail: Any = None
 
+    def __str__(self) -> str:
+        return self.address
+
 
 class Source(ABC):
     """What a data set's builder gives in place of RawData where the examples may not fit in memory.

@@ -161,7 +161,7 @@ class OnActors:
                     continue
                 answer = self._answer(member, ledger, ref)
                 if isinstance(answer, Failed):
-                    raise _error(answer)
+                    raise error_of(answer)
                 if answer is not None and ledger.done(member, position, time.monotonic(), answer.seconds):
                     self._num_stillborn, member.has_worked = 0, True
                     yield position, answer.result
@@ -170,7 +170,7 @@ class OnActors:
         try:
             pid = ray.get(member.starting)
         except RayTaskError as error:
-            raise _error(Failed(_reason(error), 1, str(error))) from None
+            raise error_of(Failed(_reason(error), 1, str(error))) from None
         except RayError as error:
             self._lose(member, ledger, error)
             return False
@@ -186,13 +186,14 @@ class OnActors:
         except TaskCancelledError:
             ledger.dropped(member, position, time.monotonic())
         except RayTaskError as error:  # not the item's own: it could not be sent, or its result could not
-            raise _error(Failed(_reason(error), 1, str(error))) from None
+            raise error_of(Failed(_reason(error), 1, str(error))) from None
         except RayError as error:
             self._lose(member, ledger, error)
         return None
 
 
-def _error(failed: Failed) -> GenpipeError:
+def error_of(failed: Failed) -> GenpipeError:
+    """The error to raise where a worker failed; its traceback, where there is one, goes to the log."""
     if failed.traceback is not None:
         logger.error("in a worker:\n%s", failed.traceback.rstrip())
     error = GenpipeError(failed.error)

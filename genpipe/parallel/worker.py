@@ -66,7 +66,7 @@ class Worker:
         """Makes the function that later items are given to; its error becomes theirs."""
         self._function = self._failed = None
         with self._watch:
-            made = _attempt(lambda: load_reference(task)(shared))
+            made = attempt(lambda: load_reference(task)(shared))
         if isinstance(made, Failed):
             self._failed = made
         else:
@@ -79,10 +79,11 @@ class Worker:
         function = self._function
         assert function is not None
         with self._watch:
-            return _attempt(lambda: function(item))
+            return attempt(lambda: function(item))
 
 
-def _attempt(work: Callable[[], Any]) -> Done | Failed:
+def attempt(work: Callable[[], Any]) -> Done | Failed:
+    """What the work gave, or how it failed."""
     start = time.perf_counter()
     try:
         return Done(work(), time.perf_counter() - start)

@@ -25,6 +25,10 @@ class Piece:
     def num(self) -> int:
         return sum(self.nums)
 
+    def __str__(self) -> str:
+        first, last = self.parts[0].address, self.parts[-1].address
+        return first if first == last else f"{first} … {last}"
+
 
 def pieces(parts: Sequence[Part], nums: Sequence[int], example_bytes: int) -> Iterator[Piece]:
     """All parts, in order, in pieces of about a shard each; a part is never cut."""

@@ -91,9 +91,12 @@ def chosen_sizes(spec: DataSpec, config: DataConfig, num: int) -> dict[str, int]
 
 
 def _workers(context: StepContext, source: Source) -> FanOut:
-    if context.config.workers == 1 or isinstance(source, InMemory):
-        return InThisProcess()  # examples that are in memory already cost more to send than to write
-    return InThisProcess()
+    """A Ray Data job where the step has workers to share it with."""
+    if context.fan_out.num_workers == 1 or isinstance(source, InMemory):
+        return InThisProcess()  # what is in memory already costs more to send than to write
+    from genpipe.parallel.ray_data import OnRayData
+
+    return OnRayData(context.fan_out.num_workers, context.resources, context.scratch)
 
 
 def _in_order(results: Any, num: int) -> list[Any]:
