@@ -15,6 +15,7 @@ from genpipe.errors import UsageError
 from genpipe.observers import Observers
 from genpipe.plan import Choice, Plan, make_plan
 from genpipe.recipe import Recipe, load_recipe
+from genpipe.redact import has_password, redacted
 from genpipe.registry import Registry, registry
 from genpipe.runs import Run, find_run
 from genpipe.workspace import Workspace
@@ -128,6 +129,11 @@ def executor_maker(name: str, address: str | None) -> Callable[[], Executor]:
 def tracking_uri(given: str | None, workspace: Workspace) -> str | None:
     """Where runs are tracked; None where tracking is off."""
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or workspace.tracking_uri
+    if has_password(uri):
+        raise UsageError(
+            f"the tracking address {redacted(uri)} holds a password, which would be written down: leave it out and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (for a database its own, such as PGPASSWORD)"
+        )
     return None if uri == TRACKING_OFF else uri
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genpipe.components import Pipeline, load_reference
 from genpipe.config import Config
-from genpipe.errors import RecipeError, UsageError, nearest
+from genpipe.errors import Problem, RecipeError, UsageError, nearest
 from genpipe.graph import Graph
-from genpipe.recipe_source import Source
+from genpipe.recipe_source import KeyPath, Source, dotted
+from genpipe.redact import has_password, redacted
 from genpipe.registry import Registry
 from genpipe.validation import Resolver
 
@@ -128,5 +129,21 @@ def _resolve(name: str, source: Source, registry: Registry) -> Recipe:
             resolver.problem(tuple(int(p) if p.isdecimal() else p for p in key.split(".")), message)
     if resolver.problems or config is None:
         raise RecipeError(name, resolver.problems)
+    for path, text in _texts(config.model_dump(mode="json")):
+        if has_password(text):
+            where = redacted(source.where(path))
+            message = "holds a password; a recipe is kept and shown, so leave it out and set it in the environment"
+            resolver.problems.append(Problem(where, dotted(path), message))
+    if resolver.problems:
+        raise RecipeError(name, resolver.problems)
     resolved = {"pipeline": pipeline_name, "description": description, "seed": seed, **config.model_dump(mode="json")}
     return Recipe(name, description, seed, record, config, resolved)
+
+
+def _texts(values: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Every text in nested plain data, with where it stands."""
+    if isinstance(values, str):
+        yield path, values
+    items = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in items:
+        yield from _texts(value, (*path, key))

@@ -16,6 +16,7 @@ from typing import Any
 from genpipe.artifacts import disk_errors_named, write_atomically
 from genpipe.errors import UsageError, nearest
 from genpipe.processes import process_space, process_start
+from genpipe.redact import redacted
 from genpipe.workspace import Workspace
 
 logger = logging.getLogger("genpipe")
@@ -94,6 +95,7 @@ class Run:
 
     def save(self) -> None:
         record = {k: v for k, v in asdict(self).items() if k != "folder"}
+        record["error"] = redacted(self.error) if self.error else None
         write_atomically(self.folder / "run.json", json.dumps(record, indent=1))
 
     @classmethod

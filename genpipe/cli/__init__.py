@@ -30,6 +30,10 @@ COMMANDS = {
     "sample": ("results", "Draw samples from a run's model."),
     "evaluate": ("results", "Score a run's model again, with other metrics if wanted."),
     "report": ("results", "Make a run's report and say where it is."),
+    "submit": ("jobs", "Send a recipe to a Ray cluster, and follow it there."),
+    "jobs": ("jobs", "List the jobs that were submitted to a cluster."),
+    "attach": ("jobs", "Follow a submitted job again."),
+    "cancel": ("jobs", "Stop a submitted job."),
     "track": ("service", "Send to the tracker what it could not take."),
     "ui": ("service", "Start the MLflow UI on the workspace's runs."),
     "doctor": ("service", "Check the installation, the compiled core and the machine."),
@@ -66,7 +70,8 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"genpipe.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
-        _take_workspace(command)
+        if COMMANDS[cmd_name][0] != "jobs":  # which are about a workspace elsewhere, if about any
+            _take_workspace(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -21,6 +21,7 @@ from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError, StoreError
 from genpipe.execution.turns import Taken, sole_maker
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
+from genpipe.redact import redacted
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile, StepContext
 from genpipe.stores import Site, Store
@@ -138,12 +139,12 @@ def _run_here(job: Job, started: float, redirect: bool) -> Outcome:
 def _note(log: TextIO, text: str) -> None:
     """Writes to the log, or not: a disk that is full must not hide the error that says so."""
     with contextlib.suppress(OSError):
-        log.write(text)
+        log.write(redacted(text))
 
 
 def _failed(job: Job, started: float, error: str, exit_code: int) -> Outcome:
     seconds = time.perf_counter() - started
-    return Outcome(step=job.step, state=FAILED, seconds=seconds, error=error, exit_code=exit_code)
+    return Outcome(step=job.step, state=FAILED, seconds=seconds, error=redacted(error), exit_code=exit_code)
 
 
 def _work(job: Job, *, on_ray: bool) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _knock(address: str, target: str) -> None:
     calls = [CLIENT_CALL, GCS_CALL] if address.startswith(CLIENT) else [GCS_CALL, CLIENT_CALL]
     asked, other = (_answer(target, call) for call in calls)
     if asked == grpc.StatusCode.UNAUTHENTICATED:
-        raise GenpipeError(f"the Ray cluster at '{address}' {_token_mistake()}")
+        raise GenpipeError(f"the Ray cluster at '{address}' {token_mistake()}")
     if asked == grpc.StatusCode.UNAVAILABLE:
         raise unreachable(address, f"what answers there is no Ray cluster; expected {PLACES}")
     if asked == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -101,7 +101,7 @@ def send_token_if_there_is_one() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _token_mistake() -> str:
+def token_mistake() -> str:
     where = "the token of the cluster's head node (its ~/.ray/auth_token) belongs into the same file here"
     mode = os.environ.get("RAY_AUTH_MODE", "")
     if mode and mode.lower() != "token":

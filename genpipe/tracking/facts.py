@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from genpipe.redact import redacted
+
 PACKAGES = ("genpipe", "torch", "numpy", "ray", "mlflow", "pydantic", "pluggy")
 
 
@@ -37,7 +39,7 @@ def collect() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "user": _user(),
         "host": socket.gethostname(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": redacted(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from genpipe.hookspecs import hookimpl
+from genpipe.redact import redacted
 from genpipe.runs import Run
 
 JOURNAL = "events.jsonl"
@@ -28,7 +29,7 @@ class Journal:
         self._facts = dict(facts)
 
     def _write(self, run: Run, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, "time": time.time(), **fields}, default=str)
+        line = redacted(json.dumps({"event": event, "time": time.time(), **fields}, default=str))
         with (run.folder / JOURNAL).open("a+b") as file:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
                 file.write(b"\n")  # a driver was killed in its last line

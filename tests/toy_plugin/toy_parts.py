@@ -86,7 +86,7 @@ def number(context):
         meet(Path(config.meet), context.step)
     match config.then:
         case "mistake":
-            raise DataError("the number's data is not there")
+            raise DataError(os.environ.get("TOY_ERROR", "the number's data is not there"))
         case "bug":
             raise ZeroDivisionError("one over none")
         case "exit":
