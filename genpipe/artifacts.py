@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from genpipe.errors import ArtifactError, GenpipeError
+from genpipe.exchange import exchange
 from genpipe.processes import process_is_alive
 
 MANIFEST = "manifest.json"
@@ -128,8 +129,8 @@ def publish(
             if not replace:
                 with contextlib.suppress(ArtifactError):
                     return verify(final)  # another process published the same content first
-            discard(final)
-            folder.rename(final)
+            exchange(folder, final)  # so that a kill at any moment leaves the old one or the new
+            discard(folder)
         _sync(final.parent)
     return Manifest(files, dict(facts))
 
