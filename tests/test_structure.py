@@ -67,7 +67,7 @@ def test_nothing_is_unpickled():
 
 
 def test_core_and_plugins_need_neither_ray_nor_mlflow():
-    on_ray = {f"genpipe.execution.{name}" for name in ("cluster", "connect", "capacity")}
+    on_ray = {f"genpipe.execution.{name}" for name in ("cluster", "connect", "capacity", "nodes")}
     on_ray |= {"genpipe.parallel.actors", "genpipe.parallel.ray_data", "genpipe.submission.dashboard"}
     allowed = {"ray": on_ray, "mlflow": {"genpipe.tracking.mlflow_sender"}}
     for module, path in MODULES.items():

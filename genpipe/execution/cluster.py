@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from genpipe.execution import capacity
+from genpipe.execution import capacity, nodes
 from genpipe.execution.connect import connect, leave, prepare
 from genpipe.execution.job import DIED, FAILED, Job, Outcome, run_job
 from genpipe.execution.threads import wait_politely
@@ -31,6 +31,8 @@ class RayExecutor:
         self._imported = True
         self._ours = connect(self._address)
         capacity.check(jobs, may_grow=self._address is not None)
+        if self._address is not None:
+            nodes.check(jobs)
 
     def submit(self, job: Job) -> None:
         import ray

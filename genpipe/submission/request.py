@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from genpipe.digest import digest
 from genpipe.errors import UsageError
+from genpipe.execution.nodes import NEEDED
 from genpipe.plan import Choice
 from genpipe.recipe import Recipe
 from genpipe.redact import holds_secret
@@ -17,7 +18,6 @@ from genpipe.stores.address import without_secrets
 from genpipe.submission.bundle import Files, bundle, bundle_digest, recipe_file
 
 ID_LENGTH = 10
-NEEDED = "GENPIPE_NEEDS_ENVIRONMENT"  # names of variables, which the run on the cluster looks for on every node
 HOME = (
     '"${GENPIPE_HOME:?is not set on the cluster: say with --workspace which folder all of its nodes see, or with '
     '--store where else artifacts are kept}"'
