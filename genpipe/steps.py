@@ -24,6 +24,7 @@ class ProgressFile:
     """
 
     def __init__(self, path: Path | None, interval_seconds: float = 0.2) -> None:
+        self.path = path
         self._file = path.open("a", buffering=1) if path is not None else None
         self._interval, self._last = interval_seconds, -math.inf
         self._waiting: dict[str, Any] | None = None
@@ -59,6 +60,7 @@ class StepContext:
     device: "cpu" or "cuda"; cpus: threads to compute with. fan_out: shares independent work with other processes.
     resources: what each of the step's workers may hold on the cluster.
     site: by which the step's workers on other machines find what these paths are there (`site.artifact(path)`).
+    log: the file that takes what the step prints, for processes that it starts.
 
     How an input was made (its stage's config, seed, seconds, summary) is in its manifest, genpipe.artifacts.
     """
@@ -77,6 +79,7 @@ class StepContext:
     resources: WorkerResources = field(default_factory=WorkerResources)
     fan_out: FanOut = field(default_factory=InThisProcess)
     site: Site | None = None
+    log: Path | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -196,6 +196,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
             resources=job.resources,
             fan_out=fan_out,
             site=job.site,
+            log=Path(job.log),
         )
         stage.builder(context)
         facts = {

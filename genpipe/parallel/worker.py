@@ -50,7 +50,7 @@ class Worker:
         from genpipe.execution.threads import wait_politely
 
         wait_politely()
-        self._log = _output_to(Path(log), number)
+        self._log = output_to(Path(log), number)
         import torch
 
         torch.set_num_threads(cpus)
@@ -132,7 +132,7 @@ class _Watch:
                     self._arm()
 
 
-def _output_to(path: Path, number: int) -> TextIO:
+def output_to(path: Path, number: int) -> TextIO:
     """Sends this process's whole output, of C code too, to a file's end; gives the file."""
     log = path.open("a", buffering=1)
     sys.stdout.flush()

@@ -2,8 +2,8 @@
 
 A folder `checkpoint-00001500` holds weights.safetensors, ema.safetensors (the averaged weights, where averaging is on),
 train_state.safetensors (what the family registered for training alone), optimizers.safetensors and state.json (the
-losses so far and the seconds they took). Its manifest says what the
-training was, so that a checkpoint is never continued under other settings. Nothing is pickled.
+losses so far and the seconds they took). Its manifest says what the training was, so that a checkpoint is never
+continued under other settings. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -62,6 +62,15 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def mirror_at(stored: StoredFolder | None) -> AbstractContextManager[Mirror | None]:
     """What keeps a training's checkpoints in a store too, for the time of that training."""
     return nullcontext() if stored is None else Mirror(stored, NUM_KEPT)
+
+
+def newest_step(folder: Path, stored: StoredFolder | None = None) -> int:
+    """The step of the newest checkpoint here or in the store, whole or not; 0 where there is none."""
+    with mirror_at(stored) as mirror:
+        names = [path.name for path in list_checkpoints(folder)]
+        if mirror is not None:
+            names += _in_store(mirror, names)
+    return max((int(name.removeprefix(PREFIX)) for name in names), default=0)
 
 
 def write(folder: Path, state: TrainState, identity: Mapping[str, Any], mirror: Mirror | None = None) -> Path:

@@ -30,8 +30,10 @@ class TrainConfig(Config):
     checkpoint_every: Annotated[int | None, NotInKey()] = Field(
         None, ge=1, description="steps between checkpoints; null writes one about every 20 seconds"
     )
-
     workers: NumWorkers = Field(1, description="processes that share each batch; the result is the same, to rounding")
+    hang_seconds: Annotated[float, NotInKey()] = Field(
+        300.0, gt=0, description="seconds after which a worker that the others wait for counts as lost"
+    )
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -50,15 +50,16 @@ class TorchGroup(Group):
     """The workers of torch.distributed's default process group, which is there already: gloo or NCCL.
 
     device: where this worker computes; NCCL speaks for tensors on it alone.
-    Every method raises GroupLost where a worker is gone, or silent for the process group's time-out.
+    heard: called before every exchange. Every method raises GroupLost where a worker is gone, or silent for the
+    process group's time-out.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, device: torch.device | str = "cpu", heard: Callable[[], None] = lambda: None) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.device = torch.device(device)
+        self.device, self.heard = torch.device(device), heard
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        with peers():
+        with self._peers():
             sent = []
             for bucket in buckets(tensors):
                 flat = self._flat(bucket)
@@ -68,7 +69,7 @@ class TorchGroup(Group):
                 give_back(flat, bucket)
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        with peers():
+        with self._peers():
             for bucket in buckets(tensors):
                 flat = self._flat(bucket)
                 dist.broadcast(flat, src=0)
@@ -77,7 +78,7 @@ class TorchGroup(Group):
     def tell(self, value: Any) -> Any:
         text = json.dumps(value).encode() if self.rank == 0 else b""
         length = torch.tensor([len(text)], device=self.device)
-        with peers():
+        with self._peers():
             dist.broadcast(length, src=0)
             content = torch.frombuffer(bytearray(text or bytes(int(length))), dtype=torch.uint8).to(self.device)
             dist.broadcast(content, src=0)
@@ -85,10 +86,20 @@ class TorchGroup(Group):
 
     def largest(self, numbers: Sequence[int]) -> list[int]:
         values = torch.tensor(list(numbers), dtype=torch.int64, device=self.device)
-        with peers():
+        with self._peers():
             dist.all_reduce(values, dist.ReduceOp.MAX)
             found: list[int] = values.tolist()
         return found
+
+    @contextlib.contextmanager
+    def _peers(self) -> Iterator[None]:
+        """GroupLost for what torch.distributed says, each backend in its own words, when a peer fails."""
+        self.heard()
+        try:
+            yield
+        except RuntimeError as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise GroupLost(f"another worker of the group is gone or silent: {said}") from error
 
     def _flat(self, bucket: Sequence[Tensor]) -> Tensor:
         lone = len(bucket) == 1 and bucket[0].is_contiguous() and bucket[0].device == self.device
@@ -115,13 +126,3 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         held[kind] = held[kind] + tensor.nbytes if kind in open_ones else tensor.nbytes
         open_ones.setdefault(kind, []).append(tensor)
     yield from open_ones.values()
-
-
-@contextlib.contextmanager
-def peers() -> Iterator[None]:
-    """GroupLost for what torch.distributed says, each backend in its own words, when a peer fails."""
-    try:
-        yield
-    except RuntimeError as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GroupLost(f"another worker of the group is gone or silent: {said}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,32 +160,12 @@ class _Loop:
         }
 
     def run(self) -> TrainResult:
-        config, model, window = self.config, self.model, self.window
+        config, model = self.config, self.model
         begun = time.monotonic()
         first, seconds_before = self._resume()
         model.train()
-        # A worker alone on a CPU waits for nothing when it reads a loss; others find out when they meet.
-        immediate = self.device.type == "cpu" and self.group.size == 1
-        for step in range(first, config.steps):
-            terms = self._step(step)
-            window.add(terms)
-            if immediate and not math.isfinite(terms["loss"].item()):
-                self._find_divergence(step + 1)
-            done, last = step + 1, step + 1 == config.steps
-            logged = last or done % config.log_every == 0
-            if logged or self.pace.meets(done):
-                self.pace.meet(done)
-                self._find_divergence(done)
-            if logged:
-                self._log(step)
-            else:
-                self.progress(done, config.steps)
-            if self.pace.is_due(done) and not last:
-                self._save(done, seconds_before + time.monotonic() - begun)
-        if self.group.size > 1 and first < config.steps:
-            self._save(config.steps, seconds_before + time.monotonic() - begun)  # for who asked the group to train
-        else:
-            self._check(config.steps)
+        with self.feed.reading_ahead(self._schedule(first)):
+            self._train(first, seconds_before - begun)
         if self.ema:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, self.ema)
@@ -202,6 +182,38 @@ class _Loop:
             seconds_resumed=seconds_before,
             steps_per_second=(config.steps - first) / max(seconds, 1e-9),
         )
+
+    def _schedule(self, first: int) -> Iterator[tuple[int, int]]:
+        """(position, count) of every batch of this worker from a step on."""
+        for step in range(first, self.config.steps):
+            for start, count in self.micro_batches:
+                yield step * self.config.batch_size + start, count
+
+    def _train(self, first: int, offset: float) -> None:
+        """The steps from `first` on. offset: what the clock lacks of the seconds that training took so far."""
+        config = self.config
+        # A worker alone on a CPU waits for nothing when it reads a loss; others find out when they meet.
+        immediate = self.device.type == "cpu" and self.group.size == 1
+        for step in range(first, config.steps):
+            terms = self._step(step)
+            self.window.add(terms)
+            if immediate and not math.isfinite(terms["loss"].item()):
+                self._find_divergence(step + 1)
+            done, last = step + 1, step + 1 == config.steps
+            logged = last or done % config.log_every == 0
+            if logged or self.pace.meets(done):
+                self.pace.meet(done)
+                self._find_divergence(done)
+            if logged:
+                self._log(step)
+            else:
+                self.progress(done, config.steps)
+            if self.pace.is_due(done) and not last:
+                self._save(done, offset + time.monotonic())
+        if self.group.size > 1 and first < config.steps:
+            self._save(config.steps, offset + time.monotonic())  # for who asked the group to train
+        else:
+            self._check(config.steps)
 
     def _step(self, step: int) -> Terms:
         """One optimisation step; gives the terms' means over this worker's share."""

@@ -11,25 +11,27 @@ from genpipe.pictures import LIGHT, save
 from genpipe.pipelines.train.config import TrainStageConfig
 from genpipe.pipelines.train.curves import curves_figure
 from genpipe.steps import StepContext
-from genpipe.training.loop import build_model, train
+from genpipe.training.assignment import Assignment
 
 
 def run(context: StepContext) -> None:
     """Builds the family's model and trains it; gives the final loss terms in the summary."""
     config: TrainStageConfig = context.config
-    split = open_split(context.inputs["data"], "train")
-    family = context.registry.get("family", config.model.name)
-    model = build_model(family, config.model.config, split.spec, seed=context.seed)
-    result = train(
-        model,
-        split,
-        config.train,
+    assignment = Assignment(
+        family=config.model.name,
+        options=config.model.config.model_dump(mode="json"),
+        config=config.train.model_dump(mode="json"),
+        data=str(context.inputs["data"]),
+        scratch=str(context.scratch),
         seed=context.seed,
         device=context.device,
-        scratch=context.scratch,
-        progress=context.progress,
-        stored=context.stored_scratch,
     )
+    if config.train.workers > 1:
+        from genpipe.training.ray_train import train_in_a_group  # imports Ray Train, which takes seconds
+
+        model, result = train_in_a_group(assignment, config.train, context)
+    else:
+        model, result = assignment.carry_out(context.registry, context.progress, stored=context.stored_scratch)
     save_model(model, context.out, context.registry)
     if result.history:
         lines = "".join(json.dumps(entry) + "\n" for entry in result.history)
@@ -41,9 +43,9 @@ def run(context: StepContext) -> None:
     if result.steps:
         metrics["steps_per_second"] = result.steps_per_second
     context.summary.update(
-        family=family.name,
+        family=model.family.name,
         num_parameters=count_parameters(model),
-        num_examples=len(split),
+        num_examples=len(open_split(context.inputs["data"], "train")),
         steps=result.steps,
         resumed_from=result.resumed_from,
         training_seconds=result.seconds + result.seconds_resumed,
