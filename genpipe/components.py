@@ -121,8 +121,11 @@ class Stage(ComponentRecord):
     """One kind of step. `build(context: genpipe.steps.StepContext) -> None` writes into `context.out`.
 
     takes: the input ports and the kind of artifact each accepts; gives: the kind of artifact it makes.
+    as_group: whether several workers work as one group, each on a part of the same thing at the same time. Those of
+    other stages do one item after the other, and one process may do all of them.
     """
 
+    as_group: bool = False
     takes: Mapping[str, str] = field(default_factory=dict)
     gives: str
 

@@ -6,10 +6,12 @@ import os
 from collections import deque
 from collections.abc import Iterable
 
+from genpipe.errors import UsageError
 from genpipe.execution.job import Job, Outcome, run_job
 from genpipe.execution.session import Session
 from genpipe.execution.threads import wait_politely
 from genpipe.execution.watch import VARIABLE
+from genpipe.registry import registry
 
 
 class InlineExecutor:
@@ -19,6 +21,12 @@ class InlineExecutor:
         self._session: Session | None = None
 
     def start(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.workers > 1 and registry().get("stage", job.stage).as_group:
+                raise UsageError(
+                    f"step '{job.step}' asks for a group of {job.workers} workers, which needs Ray: leave out "
+                    f"`--executor inline`, or set {job.step}.workers=1, which gives the same to rounding"
+                )
         wait_politely()
         self._session = Session()
         os.environ[VARIABLE] = self._session.token  # for what steps start

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import ray.train
 import torch
@@ -114,8 +114,8 @@ def train_on_workers(orders: Orders, num_workers: int, resources: WorkerResource
 
 def _one_group(orders: Orders, num_workers: int, resources: WorkerResources) -> dict[str, Any]:
     home = tempfile.mkdtemp(prefix="genpipe-ray-train-")  # Ray Train wants one, though it has nothing to keep there
-    trainer = TorchTrainer(
-        _work,
+    trainer: Any = TorchTrainer(
+        cast(Any, _work),
         train_loop_config={"orders": orders},
         torch_config=TorchConfig(timeout_s=int(orders.hang_seconds)),
         scaling_config=ScalingConfig(num_workers=num_workers, **resources.scaling_options()),

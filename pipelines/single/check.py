@@ -25,6 +25,16 @@ def check(config: SingleConfig, registry: Registry) -> Iterator[tuple[str, str]]
             f"family '{family.name}' models {_plural(family.events)}, and data set '{dataset.name}' has "
             f"{_plural(dataset.events)}",
         )
+    if family.training == "closed_form" and config.train.workers > 1:
+        yield (
+            "train.workers",
+            f"family '{family.name}' is fitted in closed form, by one worker, not {config.train.workers}",
+        )
+    if config.train.batch_size < config.train.workers:
+        yield (
+            "train.workers",
+            f"{config.train.workers} workers share batches of {config.train.batch_size}, and each needs an example",
+        )
     if not set(dataset.events) & set(extractor.events):
         yield (
             "evaluate.features",

@@ -16,5 +16,6 @@ def register_stages() -> list[Stage]:
             build="genpipe.pipelines.train.stage:run",
             takes={"data": "data"},
             gives="model",
+            as_group=True,
         )
     ]

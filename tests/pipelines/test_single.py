@@ -64,6 +64,15 @@ def test_a_metric_given_twice_is_a_mistake():
     }
 
 
+def test_a_group_that_cannot_train_is_a_mistake():
+    assert mistakes({**VAE, "model": "gaussian_mixture"}, ["train.workers=2"]) == {
+        ("train.workers", "family 'gaussian_mixture' is fitted in closed form, by one worker, not 2")
+    }
+    assert mistakes(VAE, ["train.workers=5", "train.batch_size=4"]) == {
+        ("train.workers", "5 workers share batches of 4, and each needs an example")
+    }
+
+
 def test_an_unknown_step_in_resources_is_a_mistake():
     ((key, message),) = mistakes(VAE, ["resources.trian.cpus=1"])
     assert key == "resources.trian"

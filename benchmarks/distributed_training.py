@@ -1,0 +1,184 @@
+"""Steps per second of two workers beside one, and beside DistributedDataParallel over the same model, loss and data.
+
+    python benchmarks/distributed_training.py [--steps 40] [--rounds 5] [--json FILE]
+
+Starts itself under torchrun: two processes of one thread each, gloo. In turns, so that a change of the machine's load
+meets all: one worker alone (the other one sleeps), the shared loop with two workers, and a bare loop with
+DistributedDataParallel; each with the same global batch, examples, noise, clipping, fused optimiser and averaging.
+Timed from the third step to the last, without starts and checkpoints; medians over the rounds after a first one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+WARM_STEPS = 2
+
+CASES: list[tuple[str, dict[str, Any], str, int]] = [  # family, options, data set, batch size
+    ("diffusion", {}, "digits", 128),
+    ("vae", {"channels": 64, "hidden": 512}, "digits", 128),
+]
+
+
+def launch() -> None:
+    """Runs this file in two processes by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
+    raise SystemExit(subprocess.run([*command, *sys.argv[1:]], env=environment).returncode)
+
+
+def measure(case: tuple[str, dict[str, Any], str, int], steps: int, rounds: int, rank: int) -> dict[str, Any]:
+    import torch
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    import genpipe.registry
+    from benchmarks.training import load
+    from genpipe.data import Order
+    from genpipe.noise import Noise
+    from genpipe.steps import ProgressFile
+    from genpipe.training.config import TrainConfig
+    from genpipe.training.group import Group, TorchGroup
+    from genpipe.training.loop import build_model, train
+    from genpipe.training.optimizers import learning_rate
+
+    family_name, options, dataset, batch_size = case
+    family = genpipe.registry.registry().get("family", family_name)
+    split = load(dataset)
+    config = TrainConfig(steps=steps, batch_size=batch_size)
+
+    class Clock(ProgressFile):
+        def __init__(self) -> None:
+            super().__init__(None)
+            self.times: list[float] = []
+
+        def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
+            self.times.append(time.perf_counter())
+
+    def ours(group: Group) -> list[float]:
+        model, clock = build_model(family, family.config_class(**options), split.spec, seed=0), Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            train(model, split, config, seed=0, device="cpu", scratch=Path(folder), progress=clock, group=group)
+        return clock.times
+
+    def alone() -> list[float]:
+        return ours(Group()) if rank == 0 else []
+
+    def ddp() -> list[float]:
+        model = build_model(family, family.config_class(**options), split.spec, seed=0)
+
+        class Loss(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, z: torch.Tensor, noise: Noise) -> torch.Tensor:
+                return model.loss(z, None, noise)["loss"]
+
+        parallel, parameters = DistributedDataParallel(Loss()), list(model.parameters())
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        average = [p.detach().clone() for p in parameters]
+        order, x, share, times = Order(len(split), 0), torch.from_numpy(split.x), batch_size // 2, []
+        model.train()
+        for step in range(config.steps):
+            first = step * batch_size + rank * share
+            noise = Noise(0, "train", first)
+            z = model.units.to_network(x[torch.from_numpy(order.indices(first, share))], noise)
+            loss = parallel(z, noise)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm, foreach=True)
+            optimizer.param_groups[0]["lr"] = learning_rate(config, step)
+            optimizer.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(average, parameters, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
+            times.append(time.perf_counter())
+        return times
+
+    sides: dict[str, Callable[[], list[float]]] = {"one": alone, "two": lambda: ours(TorchGroup()), "ddp": ddp}
+    rates: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(rounds + 1):
+        for side in list(sides)[:: 1 if turn % 2 else -1]:
+            dist.barrier()
+            times = sides[side]()
+            if rank == 0 and turn > 0:
+                rates[side].append((len(times) - 1 - WARM_STEPS) / (times[-1] - times[WARM_STEPS]))
+    if rank != 0:
+        return {}
+    median = {side: statistics.median(values) for side, values in rates.items()}
+    return {
+        "case": f"{family_name} on {dataset}, batches of {batch_size}",
+        "one_worker_steps_per_second": median["one"],
+        "two_workers_steps_per_second": median["two"],
+        "ddp_steps_per_second": median["ddp"],
+        "speedup": median["two"] / median["one"],
+        "share_of_ddp": median["two"] / median["ddp"],
+        "rates": rates,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", type=int, default=len(CASES), help="how many of the cases")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    args = parser.parse_args()
+    if "RANK" not in os.environ:
+        launch()
+    import torch
+    import torch.distributed as dist
+
+    from benchmarks.training import device_name
+
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    torch.set_num_threads(1)
+    environment = {
+        "device": device_name("cpu"),
+        "threads_per_worker": 1,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "steps": args.steps,
+        "rounds": args.rounds,
+        "command": "python " + " ".join(["benchmarks/distributed_training.py", *sys.argv[1:]]),
+    }
+    if rank == 0:
+        print(", ".join(f"{key} {value}" for key, value in environment.items()))
+        print(f"{'':42} {'one':>10} {'two':>10} {'DDP':>10}   speedup, share of DDP")
+    rows = []
+    for case in CASES[: args.cases]:
+        row = measure(case, args.steps, args.rounds, rank)
+        if rank == 0:
+            rows.append(row)
+            print(
+                f"{row['case']:42} {row['one_worker_steps_per_second']:8.2f}/s "
+                f"{row['two_workers_steps_per_second']:8.2f}/s {row['ddp_steps_per_second']:8.2f}/s"
+                f"   {row['speedup']:.2f} x, {row['share_of_ddp']:.1%}",
+                flush=True,
+            )
+    if rank == 0 and args.json:
+        args.json.write_text(json.dumps({**environment, "rows": rows}, indent=1))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
