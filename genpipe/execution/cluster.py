@@ -59,6 +59,8 @@ class RayExecutor:
             return outcome
         except errors.OutOfMemoryError as error:
             state, message = DIED, f"its worker was killed for memory: {str(error).splitlines()[0]}"
+        except errors.TaskCancelledError:
+            state, message = DIED, "it hung and was stopped"
         except errors.WorkerCrashedError:
             state, message = DIED, "its worker process died (killed, out of memory, or a crash in compiled code)"
         except (errors.NodeDiedError, errors.LocalRayletDiedError, errors.ObjectLostError):
@@ -66,6 +68,12 @@ class RayExecutor:
         except errors.RayError as error:
             state, message = FAILED, f"{type(error).__name__}: {str(error).splitlines()[0]}"
         return Outcome(step=job.step, state=state, error=message, exit_code=1)
+
+    def stop(self, step: str) -> None:
+        import ray
+
+        for task in [task for task, job in self._tasks.items() if job.step == step]:
+            ray.cancel(task, force=True)
 
     def close(self) -> None:
         if not self._imported:

@@ -17,6 +17,7 @@ from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import Job
 from genpipe.execution.loop import Loop
+from genpipe.execution.pulse import STALL_SECONDS
 from genpipe.heartbeat import beating
 from genpipe.observers import Observers
 from genpipe.parallel import WorkerResources
@@ -30,7 +31,13 @@ logger = logging.getLogger("genpipe")
 TAIL_LINES = 20
 
 
-def execute(plan: Plan, observers: Observers, workspace: Workspace, make_executor: Callable[[], Executor]) -> Run:
+def execute(
+    plan: Plan,
+    observers: Observers,
+    workspace: Workspace,
+    make_executor: Callable[[], Executor],
+    step_timeout_seconds: float | None = None,
+) -> Run:
     """Runs what the plan says and gives the finished run.
 
     Raises StepFailed where a step fails (steps that do not depend on it are finished first), Interrupted on
@@ -44,7 +51,7 @@ def execute(plan: Plan, observers: Observers, workspace: Workspace, make_executo
     with beating(run.folder), _signals_raise() as received:
         try:
             observers.notify("run_started", run=run)
-            _take(plan, run, workspace, make_executor, observers)
+            _take(plan, run, workspace, make_executor, observers, step_timeout_seconds)
             _finish(run, observers, FINISHED, None)
         except KeyboardInterrupt as error:
             # Ray's waits turn any interruption into a plain KeyboardInterrupt: the signal is told by the handler
@@ -74,7 +81,12 @@ def _finish(run: Run, observers: Observers, status: str, error: str | None) -> N
 
 
 def _take(
-    plan: Plan, run: Run, workspace: Workspace, make_executor: Callable[[], Executor], observers: Observers
+    plan: Plan,
+    run: Run,
+    workspace: Workspace,
+    make_executor: Callable[[], Executor],
+    observers: Observers,
+    step_timeout_seconds: float | None,
 ) -> None:
     for name, planned in plan.steps.items():
         if planned.hit:
@@ -82,12 +94,13 @@ def _take(
     run.save()
     if not plan.to_run:
         return
-    jobs = {planned.step.id: _job(planned, plan, run, workspace) for planned in plan.to_run}
+    stall_seconds = step_timeout_seconds or STALL_SECONDS
+    jobs = {planned.step.id: _job(planned, plan, run, workspace, stall_seconds) for planned in plan.to_run}
     for job in jobs.values():
         clear_staging(Path(job.artifact).parent)
     follower = ProgressFollower(run, observers)
     executor = make_executor()
-    loop = Loop(plan, jobs, run, workspace, executor, follower, observers)
+    loop = Loop(plan, jobs, run, workspace, executor, follower, observers, step_timeout_seconds)
     try:
         executor.start(jobs.values())
         follower.start()
@@ -120,7 +133,7 @@ def _reuse(name: str, planned: PlannedStep, run: Run, observers: Observers) -> N
     )
 
 
-def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Job:
+def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace, stall_seconds: float) -> Job:
     step = planned.step
     return Job(
         step=step.id,
@@ -141,6 +154,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace) -> Jo
         resources=WorkerResources(**step.resources.model_dump()) if step.resources else WorkerResources(),
         workers=step.workers,
         redo=planned.redo,
+        stall_seconds=stall_seconds,
         site=Site(str(workspace.root), str(run.folder), workspace.store),
     )
 

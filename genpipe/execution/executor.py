@@ -20,5 +20,8 @@ class Executor(Protocol):
     def wait(self, seconds: float) -> list[Outcome]:
         """Jobs that ended, after at most about `seconds`; an executor in this process may take a whole job's time."""
 
+    def stop(self, step: str) -> None:
+        """Ends the process of a job that hangs, which is then told as died; one in this process it cannot."""
+
     def close(self) -> None:
         """Stops everything that still runs and leaves no process behind."""

@@ -92,6 +92,10 @@ class IsolatedRay:
         self._running[job.step] = job
         self._host.send(submit=dataclasses.asdict(job))
 
+    def stop(self, step: str) -> None:
+        if self._host is not None:
+            self._host.send(stop=step)
+
     def wait(self, seconds: float) -> list[Outcome]:
         if self._host is None:
             return []

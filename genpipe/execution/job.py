@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError, StoreError
+from genpipe.execution.pulse import STALL_SECONDS, pulsing
 from genpipe.execution.turns import Taken, sole_maker
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
 from genpipe.redact import redacted
@@ -34,7 +35,8 @@ class Job:
     """A step, addressed: only plain values and absolute paths, so that it can cross to any worker.
 
     resources: of each of its workers. redo: make it though it is there. attempt: how many times its process died.
-    site: what the paths are on another machine.
+    stall_seconds: after how long without a sign of life its stacks are written to its log. site: what the paths are on
+    another machine.
     """
 
     step: str
@@ -53,6 +55,7 @@ class Job:
     workers: int = 1
     redo: bool = False
     attempt: int = 0
+    stall_seconds: float = STALL_SECONDS
     site: Site
 
     @classmethod
@@ -119,7 +122,8 @@ def _run_here(job: Job, started: float, redirect: bool) -> Outcome:
     try:
         with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
             try:
-                summary = _work(job, on_ray=redirect)
+                with pulsing(Path(job.progress), log, job.stall_seconds) if redirect else contextlib.nullcontext():
+                    summary = _work(job, on_ray=redirect)
                 return Outcome(step=job.step, seconds=time.perf_counter() - started, summary=summary)
             except Taken:
                 return Outcome(step=job.step, state=BUSY)

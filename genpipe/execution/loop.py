@@ -13,6 +13,7 @@ from genpipe.execution.attempts import Attempts
 from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import BUSY, DIED, DONE, Job, Outcome
+from genpipe.execution.pulse import STALL_SECONDS, Stalls
 from genpipe.execution.sharing import bring_to_look_at
 from genpipe.execution.turns import is_taken
 from genpipe.observers import Observers
@@ -30,6 +31,7 @@ class Loop:
     """Takes the steps of a plan that have to run through an executor that is up.
 
     A step that another process is making waits here, where it holds no CPUs. failures: outcomes of steps that failed.
+    step_timeout_seconds: how long a step may show no sign of life before its process is ended; None only says so.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Loop:
         executor: Executor,
         follower: ProgressFollower,
         observers: Observers,
+        step_timeout_seconds: float | None = None,
     ) -> None:
         self._plan, self._run, self._workspace = plan, run, workspace
         self._executor, self._follower, self._observers = executor, follower, observers
@@ -50,6 +53,10 @@ class Loop:
         self._attempts = {name: Attempts(Path(job.scratch)) for name, job in jobs.items()}
         self._done = {name for name, planned in plan.steps.items() if planned.hit}
         self._looked = 0.0
+        self._stalls, self._stop_stalled = (
+            Stalls(step_timeout_seconds or STALL_SECONDS),
+            step_timeout_seconds is not None,
+        )
         self.failures: list[Outcome] = []
 
     def run(self) -> None:
@@ -60,6 +67,7 @@ class Loop:
             if self._running:
                 for outcome in self._executor.wait(WAIT_SECONDS):
                     self._take(outcome, self._running.pop(outcome.step))
+                self._look_for_stalls()
             elif self._elsewhere:
                 time.sleep(WAIT_SECONDS)
             else:
@@ -81,6 +89,7 @@ class Loop:
     def _submit(self, job: Job) -> None:
         self._running[job.step] = job
         self._follower.add(job.step)
+        self._stalls.watch(Path(job.progress))
         self._executor.submit(job)
 
     def _wait_for_turn(self, job: Job) -> None:
@@ -95,6 +104,7 @@ class Loop:
 
     def _take(self, outcome: Outcome, job: Job) -> None:
         self._follower.remove(job.step)
+        self._stalls.forget(Path(job.progress))
         for warning in outcome.warnings:
             logger.warning("step '%s': %s", outcome.step, warning)
         if outcome.state == BUSY:
@@ -115,6 +125,14 @@ class Loop:
         else:
             times = f"{attempts.in_a_row} times in a row without getting further"
             self._fail(replace(outcome, error=f"{outcome.error}, {times}"))
+
+    def _look_for_stalls(self) -> None:
+        stalled = self._stalls.found()
+        for job in [job for job in self._running.values() if Path(job.progress) in stalled]:
+            text = f"no sign of life for {job.stall_seconds:g} s; the stacks of its threads are in {job.log}"
+            self._tell(job, f"{text}; it is stopped" if self._stop_stalled else text)
+            if self._stop_stalled:
+                self._executor.stop(job.step)
 
     def _tell(self, job: Job, text: str) -> None:
         """In the display and in the step's log: what happened to a step that goes on."""

@@ -83,8 +83,11 @@ def _serve(messages: queue.SimpleQueue[dict[str, Any] | None], answers: IO[bytes
         if message is None:
             executor.close()
             return
-        executor.submit(Job.from_dict(message["submit"]))
-        running += 1
+        if "stop" in message:
+            executor.stop(message["stop"])
+        else:
+            executor.submit(Job.from_dict(message["submit"]))
+            running += 1
 
 
 class _Servers:
