@@ -40,6 +40,7 @@ def run(
     fresh: bool = False,
     from_step: str | None = None,
     to_step: str | None = None,
+    step_timeout: float | None = None,
     progress: bool = True,
 ) -> Run:
     """Runs a recipe and gives the finished run; steps that were done before are reused.
@@ -49,6 +50,7 @@ def run(
     that keeps artifacts and checkpoints too (GENPIPE_STORE, else none). executor: "ray" or "inline"; address: a Ray
     cluster's. tracking: an MLflow URI (MLFLOW_TRACKING_URI, else sqlite in the
     workspace), or "off". fresh, from_step, to_step: redo all; redo a step and what follows; stop after a step.
+    step_timeout: seconds without a sign of life after which a step's process is ended, and the step started again.
 
     Raises RecipeError with all of a recipe's mistakes before anything runs, StepFailed where a step fails.
     """
@@ -63,6 +65,7 @@ def run(
         executor=executor,
         address=address,
         tracking=tracking,
+        step_timeout=step_timeout,
         progress=progress,
     )
 
@@ -76,6 +79,7 @@ def run_recipe(
     executor: str = "ray",
     address: str | None = None,
     tracking: str | None = None,
+    step_timeout: float | None = None,
     progress: bool = True,
 ) -> Run:
     """`run`, for a recipe that is checked already."""
@@ -95,7 +99,7 @@ def run_recipe(
     with _listeners(plan, workspace, tracking, progress) as listeners:
         from genpipe.execution.driver import execute
 
-        return execute(plan, Observers(plugins, listeners), workspace, make_executor)
+        return execute(plan, Observers(plugins, listeners), workspace, make_executor, step_timeout)
 
 
 def executor_maker(name: str, address: str | None) -> Callable[[], Executor]:

@@ -66,11 +66,22 @@ def executor_options(command: Decorated) -> Decorated:
     )(command)
 
 
+def timeout_option(command: Decorated) -> Decorated:
+    """--step-timeout."""
+    return click.option(
+        "--step-timeout",
+        type=click.FloatRange(min=1),
+        metavar="SECONDS",
+        help="Stop a step that shows no sign of life for so long, and start it again.  [default: say so after 600]",
+    )(command)
+
+
 @click.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @choice_options
 @executor_options
+@timeout_option
 @click.pass_obj
 def run(
     workspace: str | None,
@@ -82,21 +93,35 @@ def run(
     executor: str,
     address: str | None,
     tracking: str | None,
+    step_timeout: float | None,
 ) -> None:
     """Run RECIPE (a shipped recipe's name or a YAML file); steps whose artifacts exist are reused."""
     plugins = registry()
     checked = load_recipe(recipe, overrides, registry=plugins)
     choice = Choice(fresh=fresh, from_step=from_step, to_step=to_step)
-    carry_out(checked, workspace, choice, executor, address, tracking)
+    carry_out(checked, workspace, choice, executor, address, tracking, step_timeout)
 
 
 def carry_out(
-    recipe: Recipe, workspace: str | None, choice: Choice, executor: str, address: str | None, tracking: str | None
+    recipe: Recipe,
+    workspace: str | None,
+    choice: Choice,
+    executor: str,
+    address: str | None,
+    tracking: str | None,
+    step_timeout: float | None = None,
 ) -> Run:
     """Runs a recipe and says where the results are."""
     space = Workspace.choose(workspace)
     finished = run_recipe(
-        recipe, space, choice, plugins=registry(), executor=executor, address=address, tracking=tracking
+        recipe,
+        space,
+        choice,
+        plugins=registry(),
+        executor=executor,
+        address=address,
+        tracking=tracking,
+        step_timeout=step_timeout,
     )
     show_results(finished, space, tracking_uri(tracking, space))
     return finished
@@ -185,11 +210,19 @@ def print_plan(planned: Plan) -> None:
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @executor_options
+@timeout_option
 @click.pass_obj
-def resume(workspace: str | None, run_id: str, executor: str, address: str | None, tracking: str | None) -> None:
+def resume(
+    workspace: str | None,
+    run_id: str,
+    executor: str,
+    address: str | None,
+    tracking: str | None,
+    step_timeout: float | None,
+) -> None:
     """Go on with RUN (an id, a recipe's name, or "last") where it stopped, from its last checkpoint."""
     space = Workspace.choose(workspace)
-    carry_out(recipe_of(find_run(space, run_id)), workspace, Choice(), executor, address, tracking)
+    carry_out(recipe_of(find_run(space, run_id)), workspace, Choice(), executor, address, tracking, step_timeout)
 
 
 def recipe_of(run: Run, overrides: Sequence[str] = ()) -> Recipe:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from genpipe import heartbeat
 from genpipe.errors import Interrupted
-from genpipe.execution import connect
+from genpipe.execution import connect, pulse
 from genpipe.execution.attempts import MAX_DEATHS, Attempts
 from genpipe.execution.turns import Taken, is_taken, sole_maker
 from genpipe.runs import all_runs
@@ -154,15 +155,47 @@ def test_a_driver_on_ray_that_is_killed_leaves_nothing_in_seconds(start, space):
 
 
 @pytest.mark.slow
-def test_what_is_made_elsewhere_is_waited_for_without_a_cpu(start, space):
-    """Two runs on one Ray want the same two steps; what waits holds nothing, so both go on."""
-    first = start("left.seconds=5", "right.seconds=5")
+def test_a_step_that_hangs_shows_where_in_its_log_and_is_stopped_if_asked_for(start, space):
+    run = start("right.then=hang", **{"step-timeout": "4"})
+    _, said = run.communicate(timeout=180)
+    assert run.returncode == 1
+    assert "right        no sign of life for 4 s; the stacks of its threads are in" in said
+    assert "step 'right' failed: it hung and was stopped, 3 times in a row without getting further" in said
+    log = newest(space).log("right").read_text()
+    assert 'toy_parts.py", line' in log
+    assert "in number" in log
+
+
+def test_a_pulse_stops_where_nothing_is_done_and_goes_on_where_something_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.1)
+    progress, stalls = tmp_path / "a.progress.jsonl", pulse.Stalls(1.0)
+    stalls.watch(progress)
+    assert stalls.found() == []  # it has not begun: it waits for its turn on the cluster
+    with (tmp_path / "a.log").open("a") as log, pulse.pulsing(progress, log, 1.0):
+        ends = time.monotonic() + 2.5
+        while time.monotonic() < ends:
+            log.write("here\n")
+            log.flush()
+            time.sleep(0.05)
+            assert stalls.found() == []
+        assert "Thread" not in (tmp_path / "a.log").read_text()
+        wait_for(lambda: stalls.found() == [progress])
+    assert "test_a_pulse_stops_where" in (tmp_path / "a.log").read_text()
+
+
+@pytest.mark.slow
+def test_what_is_made_elsewhere_is_waited_for_without_a_cpu(start, space, head):
+    address, _ = head
+    first = start("left.seconds=40", address=address)
     wait_for(lambda: any(space.artifacts.rglob("started")))
-    second = start("left.seconds=5", "right.seconds=5", "sum.weights=[2,2]")
+    second = start("left.seconds=40", "right.value=2", "sum.weights=[2,2]", address=address)
+    wait_for(lambda: len(list(all_runs(space))) == 2 and newest(space).log("left").exists())
+    assert "the same is being made elsewhere" in newest(space).log("left").read_text()
+    wait_for(lambda: newest(space).steps["right"].status == "FINISHED")
+    assert first.poll() is None
     for run in (first, second):
         assert run.wait(180) == 0
-    logs = [run.log("left") for run in all_runs(space)]
-    assert sum("the same is being made elsewhere" in log.read_text() for log in logs if log.exists()) == 1
+    assert [run.progress("left").exists() for run in all_runs(space)] == [False, True]
 
 
 @pytest.fixture
@@ -190,8 +223,7 @@ def test_the_tasks_of_a_killed_driver_end_on_the_cluster_that_stays(start, space
     run = start("left.seconds=600", address=address)
     wait_for(lambda: any(space.artifacts.rglob("started")))
     run.kill()
-    (lock,) = (space.root / "scratch").glob("*.lock")
-    wait_for(lambda: not is_taken(lock.with_suffix("")), 20)
+    wait_for(lambda: not any(is_taken(lock.with_suffix("")) for lock in (space.root / "scratch").glob("*.lock")), 20)
     again = start("left.seconds=0.5", address=address)
     assert again.wait(120) == 0
 

@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from genpipe.graph import Step
 class NumberConfig(Config):
     value: float = Field(1.0, le=1000)
     seconds: float = 0.0
-    then: Literal["succeed", "mistake", "bug", "exit", "die", "die_once"] = "succeed"
+    then: Literal["succeed", "mistake", "bug", "exit", "die", "die_once", "hang"] = "succeed"
     child: bool = False  # leave a process running
     source: DatasetChoice | None = None
     meet: str | None = None  # a folder in which to wait for another step
@@ -91,6 +92,8 @@ def number(context):
             raise ZeroDivisionError("one over none")
         case "exit":
             raise SystemExit(3)
+        case "hang":
+            threading.Event().wait()
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "die_once" if not (context.scratch / "died").exists():
