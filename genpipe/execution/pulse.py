@@ -1,7 +1,7 @@
 """A step's sign of life: given where it works, looked for where it is waited for.
 
-A step lives if its process uses the processor or writes to its progress file or log. One that does neither for long may
-wait for what never comes: the stacks of its threads go to its log, and the driver says so, or stops it.
+A step lives if its process uses the processor or its progress file grows. One of which neither is true for long may wait
+for what never comes: the stacks of its threads go to its log, and the driver says so, or stops it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pulsing(progress: Path, log: TextIO, stall_seconds: float) -> Iterator[None]
     def look() -> None:
         count, before = 0, (-1, 0.0)
         while True:
-            written, used = _size(progress) + _size(Path(log.name)), time.process_time()
+            written, used = _size(progress), time.process_time()
             if written != before[0] or used - before[1] > BUSY_SHARE * LOOK_SECONDS:
                 count += 1
                 faulthandler.dump_traceback_later(stall_seconds, repeat=False, file=log)
