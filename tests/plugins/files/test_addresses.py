@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+import yaml
 
 from genpipe.config import key_values
 from genpipe.errors import DataError, RecipeError
@@ -218,3 +220,11 @@ def test_an_archive_is_read_from_memory(memory: Any) -> None:
     np.savez_compressed(stream, x=np.arange(12.0).reshape(4, 3))
     memory.pipe("/box/a.npz", stream.getvalue())
     np.testing.assert_array_equal(whole(npz, NpzConfig(path="memory://box/a.npz")).x, np.arange(12).reshape(4, 3))
+
+
+def test_every_recipe_in_the_docs_is_one() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    assert len(examples) >= 6
+    for example in examples:
+        load_recipe({"pipeline": "single", "model": "gaussian_mixture", **example}, registry=registry())
