@@ -10,7 +10,8 @@ from genpipe.config import Config, NotInKey
 from genpipe.plugins.files.address import Address, DataAddress
 
 PLACES = "a file, a folder, a pattern such as data/part-*, or an address such as s3://bucket/folder"
-Side = Annotated[int, Field(ge=1, le=16_384)]
+MAX_SIDE = 16_384
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 class ValueRange(Config):
@@ -39,7 +40,7 @@ class ValueRange(Config):
 class ImageOptions(Config):
     """How encoded images (PNG, JPEG, WebP, …) become examples of one shape."""
 
-    size: Side | tuple[Side, Side] | None = Field(
+    size: int | tuple[int, int] | None = Field(
         None,
         description="height and width, or one number for both: images are scaled to cover it, then cut to its middle; "
         "null takes them as they are, all of one size",
@@ -48,6 +49,15 @@ class ImageOptions(Config):
     on_error: Literal["raise", "skip"] = Field(
         "raise", description="an image that cannot be read: an error, or left out (each is then decoded twice)"
     )
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _sides(cls, size: object) -> object:
+        sides = size if isinstance(size, list | tuple) else [size] * 2
+        whole = all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= MAX_SIDE for side in sides)
+        if size is not None and not (whole and len(sides) == 2):
+            raise ValueError(f"expected a whole number from 1 to {MAX_SIDE:,}, or two of them, [height, width]")
+        return size
 
     @property
     def height_and_width(self) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from genpipe.plugins.files.paths import digest, find, opened, stem
 from genpipe.plugins.files.source import FileSource
 
 UINT8 = 0x08
+MAX_IMAGE_BYTES = 2**28
 SUFFIXES = ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz", ".idx3", ".idx3.gz")
 
 
@@ -86,7 +87,10 @@ def _header(address: str, stream: Any, rank: int) -> Idx:
             f"{address} begins with 0x{header[:4].hex()}, expected 0x0000{UINT8:02x}{rank:02x}: "
             f"IDX bytes in {rank} dimensions"
         )
-    return Idx(address, stream, struct.unpack(f">{rank}I", header[4:]))
+    shape = struct.unpack(f">{rank}I", header[4:])
+    if math.prod(shape[1:]) > MAX_IMAGE_BYTES:
+        raise DataError(f"{address}: its header says images of {' × '.join(map(str, shape[1:]))}, which none is")
+    return Idx(address, stream, shape)
 
 
 @dataclass(frozen=True)

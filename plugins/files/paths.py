@@ -9,7 +9,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -172,9 +172,15 @@ def _info(system: Any, path: str, address: str) -> dict[str, Any] | None:
         return None
     if address.startswith("http") and address.endswith("/"):
         return {"type": "directory"}  # HTTP says of every address that it is a file
-    with suppress(FileNotFoundError):
+    try:
         return dict(system.info(path))
-    return None
+    except FileNotFoundError as error:
+        cause = error.__cause__  # HTTP says of a host that does not answer, too, that there is no file
+        if isinstance(cause, Exception) and getattr(cause, "status", None) not in (None, 404, 410):
+            raise DataError(f"{address} cannot be read: {_reason(cause)}") from error
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise DataError(f"{address} cannot be read: {_reason(cause)}") from error
+        return None
 
 
 def _inside(system: Any, around: tuple[str, str], folder: str, root: str, suffixes: Sequence[str]) -> list[File]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
 import json
 import os
 import re
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -228,3 +231,28 @@ def test_every_recipe_in_the_docs_is_one() -> None:
     assert len(examples) >= 6
     for example in examples:
         load_recipe({"pipeline": "single", "model": "gaussian_mixture", **example}, registry=registry())
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_files_are_read_from_a_web_server(tmp_path: Path) -> None:
+    (tmp_path / "box").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "box" / name).write_text(ROWS)
+    handler = functools.partial(_Quiet, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/box"
+        assert whole(csv_table, CsvConfig(path=f"{address}/a.csv")).x.tolist() == [[1, 2], [3, 4]]
+        for folder in (f"{address}/", f"{address}/*.csv"):
+            assert len(whole(csv_table, CsvConfig(path=folder)).x) == 4
+        before = csv_table.fingerprint(CsvConfig(path=f"{address}/"))
+        assert csv_table.fingerprint(CsvConfig(path=f"{address}/")) == before
+        with pytest.raises(DataError, match=r"/box/c\.csv does not exist"):
+            whole(csv_table, CsvConfig(path=f"{address}/c.csv"))
+        server.shutdown()
+    with pytest.raises(DataError, match=r"/a\.csv cannot be read: Connect call failed"):
+        whole(csv_table, CsvConfig(path=f"{address}/a.csv"))

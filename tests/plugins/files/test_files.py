@@ -199,6 +199,7 @@ def test_idx_images_come_back(packed: bool, tmp_path: Path) -> None:
         (idx_bytes(np.zeros((3, 2, 2))) + b"x", "holds 13 values"),
         (idx_bytes(np.zeros(3)) + b"\0" * 20, "begins with 0x00000801, expected 0x00000803"),
         (b"\x89PNG" + b"\0" * 30, "begins with 0x89504e47"),
+        (gzip.compress(bytes.fromhex("00000803 00000001 ffffffff ffffffff")), "says images of 4294967295 × 4294967295"),
         (gzip.compress(idx_bytes(np.zeros((3, 2, 2))))[:-9], "is damaged"),
         (gzip.compress(idx_bytes(RNG.integers(0, 256, (30, 9, 9))))[:40] + b"\0" * 50, "is damaged"),
     ],

@@ -69,6 +69,14 @@ def test_images_of_unequal_sizes_are_refused_with_the_first_that_differs(tmp_pat
     assert whole(image_folder, config(tmp_path, size=(2, 3))).x.shape == (4, 3, 2, 3)
 
 
+@pytest.mark.parametrize("size", [0, True, 2.5, "32", [32], [32, 0], [1, 2, 3], 10**9])
+def test_a_size_that_is_none_is_refused(size: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"expected a whole number from 1 to 16,384, or two of them, \[height, width\]"
+    ):
+        config(Path("a"), size=size)
+
+
 def test_parts_that_differ_are_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_folder, "IMAGES_IN_PART", 1)
     for name, size in (("a.png", (6, 8)), ("b.png", (7, 8))):
