@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genpipe.model import Batch, LogProb, Model, Sampler
     from genpipe.noise import Noise
     from genpipe.runs import Run
+    from genpipe.sweeps.driver import sweep
 
 _HOMES = {
     "build_info": "genpipe._build",
@@ -46,6 +47,7 @@ _HOMES = {
     "Sampler": "genpipe.model",
     "Noise": "genpipe.noise",
     "Run": "genpipe.runs",
+    "sweep": "genpipe.sweeps.driver",
 }
 
 __all__ = sorted(_HOMES)

@@ -12,7 +12,7 @@ from genpipe.components import Pipeline, load_reference
 from genpipe.config import Config
 from genpipe.errors import Problem, RecipeError, UsageError, nearest
 from genpipe.graph import Graph
-from genpipe.recipe_source import KeyPath, Source, dotted
+from genpipe.recipe_source import KeyPath, Override, Source, dotted, key_path
 from genpipe.redact import has_password, redacted
 from genpipe.registry import Registry
 from genpipe.validation import Resolver
@@ -65,14 +65,14 @@ def find_recipe(reference: str, registry: Registry) -> Path:
 
 def load_recipe(
     reference: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] | Mapping[str, Any] = (),
+    overrides: Sequence[str | Override] | Mapping[str, Any] = (),
     *,
     registry: Registry,
 ) -> Recipe:
     """Reads, overrides and checks a recipe.
 
-    reference: a file, the name of a shipped recipe, or the mapping itself. overrides: `["train.steps=500"]` or
-    `{"train.steps": 500}`. Raises RecipeError with all mistakes.
+    reference: a file, the name of a shipped recipe, or the mapping itself. overrides: `["train.steps=500"]`,
+    `{"train.steps": 500}`, or Overrides with labels of their own. Raises RecipeError with all mistakes.
     """
     if isinstance(reference, Mapping):
         source = Source("recipe")
@@ -88,8 +88,11 @@ def load_recipe(
         for key, value in overrides.items():
             source.assign(tuple(key.split(".")), _copied(value), f"override '{key}'")
     else:
-        for text in overrides:
-            source.override(text)
+        for item in overrides:
+            if isinstance(item, Override):
+                source.assign(key_path(item.key), _copied(item.value), item.label)
+            else:
+                source.override(item)
     return _resolve(name, source, registry)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,28 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+
+
+@dataclass(frozen=True)
+class Override:
+    """One value put in place of a recipe's. label: what mistakes in it are told by."""
+
+    key: str
+    value: Any
+    label: str
+
+
+def parse_value(text: str) -> Any:
+    """A value as overrides write it, in YAML; ValueError where it is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def key_path(key: str) -> KeyPath:
+    """`a.0.b` as the way through mappings and lists."""
+    return tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
 
 
 class Source:
@@ -102,11 +125,11 @@ class Source:
             self.problems.append(Problem(label, "", "expected KEY=VALUE, such as train.steps=500"))
             return
         try:
-            value = yaml.load(raw, _Loader)
-        except (yaml.YAMLError, ValueError):  # the latter of dates that no calendar has
+            value = parse_value(raw)
+        except ValueError:  # also of dates that no calendar has
             self.problems.append(Problem(label, key, f"{raw!r} is not a YAML value"))
             return
-        self.assign(tuple(int(p) if p.isdecimal() else p for p in key.strip().split(".")), value, label)
+        self.assign(key_path(key), value, label)
 
     def assign(self, path: KeyPath, value: Any, label: str) -> None:
         target: Any = self.values

@@ -46,6 +46,10 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def sweeps(self) -> Path:
+        return self.root / "sweeps"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 

@@ -135,8 +135,8 @@ def show_results(run: Run, workspace: Workspace, uri: str | None) -> None:
     rows = [(name, step_file) for name, step_file in _results(run)]
     if uri is not None:
         if uri == workspace.tracking_uri:
-            where = "" if workspace == Workspace.choose() else f" --workspace {shlex.quote(_relative(workspace.root))}"
-            rows.append(("MLflow UI", f"{_command()} ui{where}"))
+            where = "" if workspace == Workspace.choose() else f" --workspace {shlex.quote(relative(workspace.root))}"
+            rows.append(("MLflow UI", f"{command_name()} ui{where}"))
         else:
             rows.append(("MLflow", uri))
     width = max((len(name) for name, _ in rows), default=0)
@@ -153,20 +153,20 @@ def _results(run: Run) -> list[tuple[str, str]]:
     ):
         for step, folder in run.of_kind(kind):
             name = label if len(run.of_kind(kind)) == 1 else f"{label} ({step})"
-            place = _relative(folder / file) if folder.exists() else f"{run.store}/{run.steps[step].artifact}"
+            place = relative(folder / file) if folder.exists() else f"{run.store}/{run.steps[step].artifact}"
             found.append((name, place))
     return found
 
 
-def _command() -> str:
+def command_name() -> str:
     """What to type for genpipe here: its name, or the way to it where that is not on the PATH."""
     called = Path(sys.argv[0]).absolute()
     if called.name != "genpipe" or shutil.which("genpipe") == str(called):
         return "genpipe"
-    return _relative(called)
+    return relative(called)
 
 
-def _relative(path: Path) -> str:
+def relative(path: Path) -> str:
     """A path as short as it can be typed here."""
     try:
         return str(path.relative_to(Path.cwd()))

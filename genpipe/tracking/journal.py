@@ -29,11 +29,7 @@ class Journal:
         self._facts = dict(facts)
 
     def _write(self, run: Run, event: str, **fields: Any) -> None:
-        line = redacted(json.dumps({"event": event, "time": time.time(), **fields}, default=str))
-        with (run.folder / JOURNAL).open("a+b") as file:
-            if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                file.write(b"\n")  # a driver was killed in its last line
-            file.write(line.encode() + b"\n")
+        append_event(run.folder, event, **fields)
 
     @hookimpl
     def run_started(self, run: Run) -> None:
@@ -73,6 +69,15 @@ class Journal:
     @hookimpl
     def run_finished(self, run: Run, status: str, error: str | None) -> None:
         self._write(run, "run_finished", status=status, error=error)
+
+
+def append_event(folder: Path, event: str, **fields: Any) -> None:
+    """Adds a line to the journal in a folder."""
+    line = redacted(json.dumps({"event": event, "time": time.time(), **fields}, default=str))
+    with (folder / JOURNAL).open("a+b") as file:
+        if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+            file.write(b"\n")  # a driver was killed in its last line
+        file.write(line.encode() + b"\n")
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -69,8 +69,9 @@ def make_client(uri: str, artifacts: Path | None, imported: Callable[[], None] =
 
 
 def unsent(workspace: Workspace) -> Iterator[Path]:
-    """Folders of runs whose journal has more than was sent, oldest first."""
-    for folder in sorted(workspace.runs.iterdir()) if workspace.runs.is_dir() else []:
+    """Folders whose journal has more than was sent: of sweeps, since their trials go below them, and of runs, oldest first."""
+    places = [place for place in (workspace.sweeps, workspace.runs) if place.is_dir()]
+    for folder in [folder for place in places for folder in sorted(place.iterdir())]:
         journal = folder / "events.jsonl"
         if journal.exists() and Cursor.read(folder).offset < journal.stat().st_size:
             yield folder
@@ -85,6 +86,7 @@ class Cursor:
         self.offset: int = record.get("offset", 0)
         self.run_id: str | None = record.get("run_id")
         self.steps: dict[str, str] = record.get("steps", {})
+        self.sweep: str | None = record.get("sweep")  # that the run is a trial of
 
     @classmethod
     def read(cls, folder: Path) -> Cursor:
@@ -105,7 +107,13 @@ class Cursor:
             cursor.save()
 
     def save(self) -> None:
-        record = {"uri": self.uri, "offset": self.offset, "run_id": self.run_id, "steps": self.steps}
+        record = {
+            "uri": self.uri,
+            "offset": self.offset,
+            "run_id": self.run_id,
+            "steps": self.steps,
+            "sweep": self.sweep,
+        }
         write_atomically(self._folder / CURSOR, json.dumps(record, indent=1))
 
 
@@ -166,8 +174,13 @@ class Sender:
 
         milliseconds = int(event["at_time"] * 1000)
         metrics.setdefault(event["step"], []).extend(
-            Metric(_metric_name(name), value, milliseconds, event["at"]) for name, value in event["metrics"].items()
+            Metric(_metric_name(self._shown(event["step"], name)), value, milliseconds, event["at"])
+            for name, value in event["metrics"].items()
         )
+
+    def _shown(self, step: str, name: str) -> str:
+        """A trial has no runs below it for its steps, since the UI shows two levels: their numbers are its own."""
+        return name if self._cursor.sweep is None else f"{step}.{name}"
 
     def _send_metrics(self, metrics: dict[str, list[Any]]) -> None:
         for step, points in metrics.items():
@@ -182,15 +195,19 @@ class Sender:
         clause = (
             f"tags.`{RUN_TAG}` = '{self._folder.name}' AND tags.`{STEP_TAG}` = '{value if tag == STEP_TAG else ''}'"
         )
-        found = self._client.search_runs([self._experiment], clause, max_results=1)
-        if found:
-            return str(found[0].info.run_id)
+        if (found := self._found(clause)) is not None:
+            return found
         tags = {RUN_TAG: self._folder.name, STEP_TAG: value if tag == STEP_TAG else "", **tags}
         run = self._client.create_run(self._experiment, start_time=int(time * 1000), run_name=name, tags=tags)
         return str(run.info.run_id)
 
+    def _found(self, clause: str) -> str | None:
+        found = self._client.search_runs([self._experiment], clause, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
     def _run_started(self, event: dict[str, Any]) -> None:
         facts = dict(event["facts"])
+        self._cursor.sweep = facts.get("sweep")
         packages = facts.pop("packages", {})
         tags = {f"genpipe.{k}": str(v) for k, v in facts.items()}
         tags |= {f"genpipe.version.{name}": version for name, version in packages.items()}
@@ -199,6 +216,9 @@ class Sender:
         if "git_commit" in facts:
             tags["mlflow.source.git.commit"] = facts["git_commit"]
         tags["mlflow.source.name"] = "genpipe"
+        if self._cursor.sweep is not None:
+            parent = self._found(f"tags.`{RUN_TAG}` = '{self._cursor.sweep}' AND tags.`{STEP_TAG}` = ''")
+            tags |= {"mlflow.parentRunId": parent} if parent is not None else {}
         name = event["name"].split("-", 2)[
             -1
         ]  # the id without its date, which the UI has a column for; find_run takes it
@@ -227,8 +247,10 @@ class Sender:
 
     def _child(self, step: str, time: float, tags: Mapping[str, str] = MappingProxyType({})) -> str:
         """The MLflow run of a step, made where the journal speaks of it first."""
+        assert self._cursor.run_id is not None
+        if self._cursor.sweep is not None:
+            return self._cursor.run_id
         if step not in self._cursor.steps:
-            assert self._cursor.run_id is not None
             tags = {"mlflow.parentRunId": self._cursor.run_id, **tags}
             self._cursor.steps[step] = self._find_or_create(STEP_TAG, step, step, time, tags)
             self._cursor.save()
@@ -248,7 +270,9 @@ class Sender:
             for name, value in numbers.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
-        self._client.log_batch(child, metrics=[Metric(_metric_name(k), v, milliseconds, 0) for k, v in finite.items()])
+        if child != parent:
+            numbers = {_metric_name(name): value for name, value in finite.items()}
+            self._client.log_batch(child, metrics=[Metric(k, v, milliseconds, 0) for k, v in numbers.items()])
         shown = {
             f"{event['step']}.{name}": value for name, value in finite.items()
         }  # so that runs compare in one table
@@ -262,7 +286,8 @@ class Sender:
                 self._log_file(child, path)
                 if path.suffix in (".html", ".png") and event["summary"].get("show_in_run"):
                     self._log_file(parent, path)
-        self._client.set_terminated(child, "FINISHED", milliseconds)
+        if child != parent:
+            self._client.set_terminated(child, "FINISHED", milliseconds)
 
     def _log_dataset(self, run_id: Any, dataset: dict[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -282,7 +307,21 @@ class Sender:
         log = self._folder / "steps" / f"{event['step']}.log"
         if log.exists():
             self._log_file(child, log)
-        self._client.set_terminated(child, "FAILED", int(event["time"] * 1000))
+        if child != self._cursor.run_id:
+            self._client.set_terminated(child, "FAILED", int(event["time"] * 1000))
+
+    def _results(self, event: dict[str, Any]) -> None:
+        """What a sweep came to: numbers, parameters and files, of the run itself."""
+        from mlflow.entities import Metric
+
+        run_id, milliseconds = self._cursor.run_id, int(event["time"] * 1000)
+        numbers = [Metric(_metric_name(name), value, milliseconds, 0) for name, value in event["metrics"].items()]
+        self._client.log_batch(run_id, metrics=numbers)
+        for name, value in event["tags"].items():
+            self._client.set_tag(run_id, f"genpipe.{name}", value)
+        for name in event["files"]:
+            if (self._folder / name).is_file():
+                self._log_file(run_id, self._folder / name)
 
     def _run_finished(self, event: dict[str, Any]) -> None:
         milliseconds = int(event["time"] * 1000)

@@ -31,7 +31,7 @@ class Tracker:
 
     def __init__(self, uri: str, workspace: Workspace) -> None:
         self.uri, self._workspace = uri, workspace
-        self._folder: Path | None = None
+        self._folders: list[Path] = []
         self._backlog: list[Path] | None = None  # journals that earlier runs could not send
         self._client: tuple[Any, str] | None = None
         self._ending = threading.Event()
@@ -46,8 +46,12 @@ class Tracker:
 
     @hookimpl
     def run_started(self, run: Run) -> None:
-        Cursor.begin(run.folder, self.uri)
-        self._folder = run.folder
+        self.follow(run.folder)
+
+    def follow(self, folder: Path) -> None:
+        """Sends the journal in a folder too, as it grows."""
+        Cursor.begin(folder, self.uri)
+        self._folders.append(folder)
 
     def close(self) -> None:
         """Gives the tracker time to take the rest, as long as it keeps taking; what is left stays in the journal."""
@@ -82,8 +86,8 @@ class Tracker:
         while self._backlog:
             self._send(client, experiment, self._backlog[0])
             self._backlog.pop(0)
-        if self._folder is not None:
-            self._send(client, experiment, self._folder)
+        for folder in list(self._folders):
+            self._send(client, experiment, folder)
 
     def _send(self, client: Any, experiment: str, folder: Path) -> None:
         with sole_sender(folder) as alone:

@@ -21,6 +21,14 @@ def register_stages():
             takes={"left": "number", "right": "number"},
             gives="number",
         ),
+        Stage(
+            name="toy_curve",
+            summary="Follows a loss curve.",
+            config="toy_parts:CurveConfig",
+            build="toy_parts:curve",
+            takes={"number": "number"},
+            gives="model",
+        ),
     ]
 
 
@@ -62,5 +70,11 @@ def register_pipelines():
             config="toy_parts:ToyConfig",
             build="toy_parts:graph",
             check="toy_parts:check",
-        )
+        ),
+        Pipeline(
+            name="toy_training",
+            summary="A number, and a loss curve down to it.",
+            config="toy_parts:TrainingConfig",
+            build="toy_parts:training_graph",
+        ),
     ]

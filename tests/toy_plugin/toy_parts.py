@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from genpipe.config import Config, DatasetChoice, FamilyChoice, Resources
-from genpipe.errors import DataError
+from genpipe.errors import DataError, DivergedError
 from genpipe.graph import Step
 
 
@@ -64,6 +64,51 @@ def graph(config: ToyConfig, seed: int) -> list[Step]:
             resources=resources("sum"),
         ),
     ]
+
+
+class CurveConfig(Config):
+    floor: float = Field(1.0, le=1000)
+    steps: int = Field(9, ge=1)
+    seconds: float = 0.0  # of each step
+    noise: float = 0.0  # of the final loss, by the seed
+    wait_for: str | None = None  # a file without which no step but the first is taken
+    then: Literal["succeed", "diverge", "die"] = "succeed"
+
+
+class TrainingConfig(Config):
+    number: NumberConfig
+    train: CurveConfig
+    resources: dict[str, Resources] = {}
+
+
+def training_graph(config: TrainingConfig, seed: int) -> list[Step]:
+    asked = {name: config.resources.get(name, Resources()) for name in ("number", "train")}
+    return [
+        Step(id="number", stage="toy_number", config=config.number, resources=asked["number"]),
+        Step(
+            id="train",
+            stage="toy_curve",
+            config=config.train,
+            inputs={"number": "number"},
+            seed=seed,
+            resources=asked["train"],
+        ),
+    ]
+
+
+def curve(context):
+    config = context.config
+    for at in range(1, config.steps + 1):
+        time.sleep(config.seconds)
+        while at > 1 and config.wait_for is not None and not Path(config.wait_for).exists():
+            time.sleep(0.05)
+        context.progress(at, config.steps, keep=True, loss=config.floor + 1 / at)
+    if config.then == "diverge":
+        raise DivergedError("the loss is not finite")
+    if config.then == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    (context.out / "floor.txt").write_text(repr(config.floor))
+    context.summary["metrics"] = {"loss": config.floor + config.noise * context.seed, "floor": config.floor}
 
 
 def check(config: ToyConfig, registry: object) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""Sweeps: a recipe with ranges for some of its values, tried out as many runs."""
