@@ -31,11 +31,8 @@ class ReadAhead(Generic[T]):
         self._fill()
 
     def take(self, request: Request) -> T:
-        """The batch of a request; at once where it is the schedule's next."""
-        while self._waiting and self._waiting[0][0] != request:
-            self._waiting.popleft()[1].cancel()  # the caller went elsewhere: back in the schedule, or beyond
-            self._fill()
-        if not self._waiting:
+        """The batch of a request: under way where it is the schedule's next, else read here and now."""
+        if not self._waiting or self._waiting[0][0] != request:
             return self._prepare(request)()
         _, future = self._waiting.popleft()
         self._fill()
