@@ -45,7 +45,7 @@ def shortage(job: Job, nodes: Sequence[Amounts]) -> str | None:
     if job.resources.accelerator_type is not None:
         asked[f"{ACCELERATOR}{job.resources.accelerator_type}"] = 0.001  # as Ray does it
     room = sum(_fits(asked, node) for node in nodes)
-    if room >= job.workers:
+    if room >= job.workers or (room and not job.as_group):
         return None
     if room:
         each = f" with {_words(asked)} each" if job.workers > 1 else ""
@@ -130,9 +130,10 @@ def _has_autoscaler() -> bool:
 
 
 def _look_for_autoscaler() -> bool:
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
     from ray.experimental.internal_kv import _internal_kv_get
 
-    if _internal_kv_get("__autoscaling_v2_enabled") == b"1":
+    if is_autoscaler_v2(fetch_from_server=True):
         return True
     report = json.loads(_internal_kv_get("__autoscaling_status") or b"{}").get("autoscaler_report") or {}
     # of a cluster that nobody scales, Ray reports each node as a type of its own

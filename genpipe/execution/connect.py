@@ -71,7 +71,8 @@ def leave() -> None:
 def told(address: str | None, error: Exception) -> GenpipeError:
     """What Ray raises while it connects, for a person."""
     text = str(error.__cause__ or error)
-    first = text.partition("\n")[0] or type(error).__name__
+    lines = text.strip().splitlines() or [type(error).__name__]
+    first = lines[-1 if "Traceback (most recent" in text else 0]
     if address is None:
         return GenpipeError(f"Ray did not start: {first}")
     versions = re.findall(r"(Ray|Python): (\S+)", text) if "ersion mismatch" in text else []
@@ -81,6 +82,8 @@ def told(address: str | None, error: Exception) -> GenpipeError:
             f"the Ray cluster at '{address}' runs {there}, and here is {here}: they must be the same. "
             f"Install the cluster's here, or run inside the cluster with `genpipe submit`"
         )
+    if "InvalidAuthToken" in text:  # though `reach` was let in
+        first = "it asks for a token, which Ray sends only where RAY_AUTH_MODE=token is set before Ray is imported"
     if "No node info found" in text:
         client = f"{CLIENT}{address.rpartition(':')[0] or 'HEAD'}:{CLIENT_PORT}"
         first = (

@@ -153,6 +153,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace, stall
         progress=str(run.progress(step.id)),
         resources=WorkerResources(**step.resources.model_dump()) if step.resources else WorkerResources(),
         workers=step.workers,
+        as_group=planned.stage.as_group,
         redo=planned.redo,
         stall_seconds=stall_seconds,
         site=Site(str(workspace.root), str(run.folder), workspace.store),

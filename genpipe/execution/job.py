@@ -34,9 +34,9 @@ from genpipe.validation import restore_config
 class Job:
     """A step, addressed: only plain values and absolute paths, so that it can cross to any worker.
 
-    resources: of each of its workers. redo: make it though it is there. attempt: how many times its process died.
-    stall_seconds: after how long without a sign of life its stacks are written to its log. site: what the paths are on
-    another machine.
+    resources: of each of its workers; as_group: all of them are needed at once. redo: make it though it is there.
+    attempt: how many times its process died. stall_seconds: after how long without a sign of life its stacks are written
+    to its log. site: what the paths are on another machine.
     """
 
     step: str
@@ -53,6 +53,7 @@ class Job:
     progress: str
     resources: WorkerResources = field(default_factory=WorkerResources)
     workers: int = 1
+    as_group: bool = False
     redo: bool = False
     attempt: int = 0
     stall_seconds: float = STALL_SECONDS

@@ -23,6 +23,11 @@ CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0  # for how long a dashboard that went away is asked again
 END_SECONDS = 60.0  # between the end of a job's output and its end
+TALKATIVE = (  # of uploads, and of streams that close
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
 RECIPE, BASE = "genpipe_recipe", "genpipe_id"  # in a job's metadata
 
 PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED = "PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"
@@ -63,8 +68,8 @@ class Dashboard:
             from ray.job_submission import JobSubmissionClient
         except ImportError:
             raise UsageError("Ray with its dashboard is not installed (pip install 'ray[default]')") from None
-        for name in ("dashboard_sdk", "job.sdk"):  # which tell of uploads, and of streams that close
-            logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.ERROR)
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
         _knock(self.address)
         with self._told():
             self._client: Any = JobSubmissionClient(self.address)

@@ -8,6 +8,7 @@ from genpipe.execution.capacity import shortage
 from genpipe.execution.job import Job
 from genpipe.parallel import WorkerResources
 from genpipe.recipe import load_recipe
+from genpipe.stores import Site
 
 ASKED = WorkerResources(cpus=4, gpus=2, memory_gib=1.5, custom={"licence": 0.5}, accelerator_type="H100")
 
@@ -59,7 +60,7 @@ def test_a_wrong_resource_is_told_where_it_stands(plugins, toy_recipe, override,
         load_recipe(toy_recipe(), [override], registry=plugins)
 
 
-def job(**options) -> Job:
+def job(*, as_group: bool = True, **options) -> Job:
     workers = options.pop("workers", 1)
     return Job(
         step="train",
@@ -76,6 +77,8 @@ def job(**options) -> Job:
         progress="",
         resources=WorkerResources(**options),
         workers=workers,
+        as_group=as_group,
+        site=Site("", ""),
     )
 
 
@@ -136,3 +139,8 @@ def test_what_the_nodes_have_is_granted(asked):
 )
 def test_what_no_cluster_of_these_nodes_can_hold_is_told_with_what_they_have(asked, text):
     assert shortage(job(**asked), NODES) == f"step 'train' {text}"
+
+
+def test_work_that_is_cut_into_items_goes_on_with_the_workers_that_there_is_room_for():
+    assert shortage(job(cpus=4, workers=100, as_group=False), NODES) is None
+    assert shortage(job(cpus=17, workers=100, as_group=False), NODES) is not None

@@ -134,6 +134,15 @@ def test_another_version_of_ray_or_python_is_told_with_what_is_here_and_there():
     )
 
 
+def test_a_ray_that_was_imported_before_it_was_told_of_tokens_is_told():
+    error = ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+    error.__cause__ = RuntimeError(
+        "Failed to connect to GCS. Last connection error: Traceback (most recent call last):\n"
+        "ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: missing"
+    )
+    assert "only where RAY_AUTH_MODE=token is set before Ray is imported" in str(told("10.0.0.1:6379", error))
+
+
 def test_a_driver_outside_of_the_cluster_is_told_how_to_get_in():
     error = ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
     error.__cause__ = RuntimeError("No node info found matching attributes: '' when trying to resolve node")
