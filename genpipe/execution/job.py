@@ -240,7 +240,7 @@ def _fan_out(job: Job, on_ray: bool) -> contextlib.AbstractContextManager[FanOut
         return contextlib.nullcontext(InThisProcess())
     from genpipe.parallel.actors import OnActors
 
-    return contextlib.closing(OnActors(job.workers, job.resources, Path(job.log)))
+    return contextlib.closing(OnActors(job.workers, job.resources, Path(job.log), site=job.site))
 
 
 def environment(job: Job) -> dict[str, Any]:

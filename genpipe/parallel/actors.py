@@ -16,6 +16,7 @@ from genpipe.errors import GenpipeError
 from genpipe.parallel.ledger import Ledger
 from genpipe.parallel.resources import WorkerResources
 from genpipe.parallel.worker import Failed, Worker
+from genpipe.stores import Site
 
 logger = logging.getLogger("genpipe")
 
@@ -29,10 +30,12 @@ MAX_STILLBORN = 4  # workers in a row that die before they have done anything
 class _Member:
     """An actor as the step's process sees it. given: each item that it has, by the reference to its answer."""
 
-    def __init__(self, number: int, resources: WorkerResources, log: Path, hang_seconds: float) -> None:
+    def __init__(
+        self, number: int, resources: WorkerResources, log: Path, site: Site | None, hang_seconds: float
+    ) -> None:
         self.number = number
         make: Any = ray.remote(max_restarts=0, max_task_retries=0, **resources.ray_options())(Worker)
-        self.handle: Any = make.remote(number, resources.cpus, str(log), hang_seconds)
+        self.handle: Any = make.remote(number, resources.cpus, str(log), site, hang_seconds)
         self.starting: Any = self.handle.ready.remote()
         self.begun: tuple[int, Any] | None = None
         self.given: dict[Any, int] = {}
@@ -43,15 +46,21 @@ class OnActors:
     """The work of a step by `num_workers` actors, each of which holds the step's resources.
 
     They start with the first map and live until `close`, or until this process ends, whichever way. A map goes on
-    with as many as the cluster has room for. log: the step's, for what workers print. hang_seconds: how long an item
-    may use no processor time.
+    with as many as the cluster has room for. log: the step's, for what workers print; site: what paths are on other
+    machines. hang_seconds: how long an item may use no processor time.
     """
 
     def __init__(
-        self, num_workers: int, resources: WorkerResources, log: Path, *, hang_seconds: float = HANG_SECONDS
+        self,
+        num_workers: int,
+        resources: WorkerResources,
+        log: Path,
+        *,
+        site: Site | None = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self.num_workers = num_workers
-        self._resources, self._log, self._hang_seconds = resources, log, hang_seconds
+        self._resources, self._log, self._site, self._hang_seconds = resources, log, site, hang_seconds
         self._members: list[_Member] = []
         self._num_started = self._num_stillborn = 0
         self._shared: tuple[str, Any, Any] | None = None
@@ -84,7 +93,8 @@ class OnActors:
     def _fill(self, wanted: int) -> None:
         while len(self._members) < wanted:
             self._num_started += 1
-            self._members.append(_Member(self._num_started, self._resources, self._log, self._hang_seconds))
+            member = _Member(self._num_started, self._resources, self._log, self._site, self._hang_seconds)
+            self._members.append(member)
 
     def _dismiss(self, member: _Member) -> None:
         self._members.remove(member)
@@ -168,13 +178,15 @@ class OnActors:
 
     def _is_up(self, member: _Member, ledger: Ledger[_Member]) -> bool:
         try:
-            pid = ray.get(member.starting)
+            answer = ray.get(member.starting)
         except RayTaskError as error:
             raise error_of(Failed(_reason(error), 1, str(error))) from None
         except RayError as error:
             self._lose(member, ledger, error)
             return False
-        logger.info("worker %d is up, process %d", member.number, pid)
+        if isinstance(answer, Failed):
+            raise error_of(answer)
+        logger.info("worker %d is up, process %d", member.number, answer.result)
         member.starting = None
         return True
 

@@ -55,8 +55,7 @@ class ArrayFile:
 
     def open(self) -> Array:
         """The array, memory-mapped; to write to it changes nobody else's."""
-        array: Array = np.load(self.path, mmap_mode="c", allow_pickle=False)
-        return array
+        return np.asarray(np.load(self.path, mmap_mode="c", allow_pickle=False))
 
     def move(self, to: Path) -> None:
         """Puts the finished array elsewhere."""

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from genpipe.components import load_reference
 from genpipe.errors import GenpipeError
+from genpipe.stores import Site
 
 logger = logging.getLogger("genpipe")
 
@@ -42,24 +43,30 @@ class Failed:
 class Worker:
     """Does items with the function that `begin` made.
 
-    number: its own, for the log; log: the step's, which takes all that the process prints. hang_seconds: a process
-    whose item has used no processor time for so long writes its stack to the log and exits.
+    number: its own, for the log; log: the step's, which takes all that the process prints; site: what that path is on
+    another machine. hang_seconds: a process whose item has used no processor time for so long writes its stack to the
+    log and exits.
     """
 
-    def __init__(self, number: int, cpus: int, log: str, hang_seconds: float) -> None:
-        from genpipe.execution.threads import wait_politely
-
-        wait_politely()
-        self._log = output_to(Path(log), number)
-        import torch
-
-        torch.set_num_threads(cpus)
+    def __init__(self, number: int, cpus: int, log: str, site: Site | None, hang_seconds: float) -> None:
+        self._number, self._cpus, self._log = number, cpus, log
+        self._site, self._hang_seconds = site, hang_seconds
         self._function: Callable[[Any], Any] | None = None
         self._failed: Failed | None = None
-        self._watch = _Watch(self._log, hang_seconds)
 
-    def ready(self) -> int:
-        """The process's number, once it is up."""
+    def ready(self) -> Done | Failed:
+        """Makes ready to work; the result is the process's number."""
+        return attempt(self._start)
+
+    def _start(self) -> int:
+        from genpipe.execution.threads import wait_politely
+
+        wait_politely()  # before torch is imported
+        log = Path(self._log) if self._site is None else self._site.path(self._log)
+        self._watch = _Watch(output_to(log, self._number), self._hang_seconds)
+        import torch
+
+        torch.set_num_threads(self._cpus)
         return os.getpid()
 
     def begin(self, task: str, shared: Any) -> None:
@@ -134,6 +141,7 @@ class _Watch:
 
 def output_to(path: Path, number: int) -> TextIO:
     """Sends this process's whole output, of C code too, to a file's end; gives the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     log = path.open("a", buffering=1)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -99,47 +99,28 @@ NEAREST = "/nearest"  # beside metrics' names, none of which has a stroke
 
 @dataclass(frozen=True)
 class Cells:
-    """A row's cells in one metric, from the state of the whole row."""
+    """A row's cells in one metric, from the state of the whole row and those of the real data it calibrates on."""
 
     row: str
     metric: str
     state: Arrays
+    real: Mapping[str, Arrays]
 
     def __str__(self) -> str:
         return f"the metric '{self.metric}' of '{self.row}'"
 
-
-@dataclass(kw_only=True)
-class Calibrations:
-    """What cells are worked out with. real: for each metric, states of the rows of real data that it calibrates on."""
-
-    sources: Sources
-    real: Mapping[str, Mapping[str, Arrays]]
+    def do(self, opened: Opened) -> list[Estimate]:
+        metric = opened.calibrated(self.metric, {name: tensors(state) for name, state in self.real.items()})
+        return metric.result(tensors(self.state))
 
 
 def open_evaluation(sources: Sources) -> Callable[[Item], Any]:
-    """The task of workers that compute features and states."""
+    """The task of workers that share an evaluation."""
     opened = sources.open()
     return lambda item: item.do(opened)
 
 
-def open_results(calibrations: Calibrations) -> Callable[[Cells], list[Estimate]]:
-    """The task of workers that compute cells. Each calibrates the metrics that it meets."""
-    opened = calibrations.sources.open()
-    calibrated: set[str] = set()
-
-    def cells(item: Cells) -> list[Estimate]:
-        metric = opened.metrics[item.metric].metric
-        if item.metric not in calibrated:
-            metric.calibrate({row: tensors(state) for row, state in calibrations.real[item.metric].items()})
-            calibrated.add(item.metric)
-        return metric.result(tensors(item.state))
-
-    return cells
-
-
 EVALUATION = f"{__name__}:open_evaluation"
-RESULTS = f"{__name__}:open_results"
 
 
 def features_of(extractor: FeatureExtractor, name: str, x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +18,17 @@ from genpipe import components
 from genpipe.artifacts import read_manifest
 from genpipe.config import Component
 from genpipe.data import open_split
-from genpipe.evaluation import FeatureExtractor, Metric, Reference
+from genpipe.evaluation import FeatureExtractor, Metric, Reference, State
 from genpipe.model import LogProb, Model
 from genpipe.parallel import Range
 from genpipe.persistence import describe_model, load_model
 from genpipe.pipelines.evaluate.rows import Row, copy_row, floor_row, model_row, oracle_row, part_of
 from genpipe.pipelines.sample.draw import Drawing
 from genpipe.registry import Registry, registry
+from genpipe.stores import Site
 from genpipe.validation import restore_config
 
+Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 TRAIN, ORACLE, MODEL = "train", "oracle", "model"
@@ -34,16 +38,15 @@ TRAIN, ORACLE, MODEL = "train", "oracle", "model"
 class Sources:
     """An evaluation, told to a process that shares it.
 
-    data, model, samples: artifacts; more: an .npy file of the samples beyond those; features: the folder of each
-    row's and the training split's, NAME.npy. held_out, copies: indices (num,) of what the oracle's and the copies'
-    rows show. extractor: prepared.
+    data, model, samples: artifacts; site: by which other machines find them. held_out, copies: indices (num,) of what
+    the oracle's and the copies' rows show. extractor: prepared. more: the samples beyond those of the artifact, and
+    features (N, D) of each row and of the training split, once they are there.
     """
 
     data: Path
     model: Path
     samples: Path
-    more: Path
-    features: Path
+    site: Site | None
     device: str
     num: int
     batch_size: int
@@ -53,6 +56,8 @@ class Sources:
     metrics: tuple[Component, ...]
     extractor_name: str
     extractor: FeatureExtractor
+    more: Array | None = None
+    features: Mapping[str, Array] = field(default_factory=dict)
     _opened: Opened | None = field(default=None, init=False, repr=False)
 
     def open(self) -> Opened:
@@ -61,8 +66,8 @@ class Sources:
             self._opened = Opened(self)
         return self._opened
 
-    def features_of(self, row: str) -> Path:
-        return self.features / f"{row}.npy"
+    def here(self, artifact: Path) -> Path:
+        return artifact if self.site is None else self.site.artifact(artifact)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -82,18 +87,20 @@ class Opened:
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
         self._registry: Registry = registry()
-        self.train, self.test = (open_split(sources.data, name) for name in ("train", "test"))
-        self._drawn = np.load(sources.samples / "samples.npy", mmap_mode="r", allow_pickle=False)
-        self.drawing = Drawing.read(sources.samples / "drawing.json")
-        family, _ = describe_model(sources.model, self._registry)
+        data, samples, self._model_folder = map(sources.here, (sources.data, sources.samples, sources.model))
+        self.train, self.test = (open_split(data, name) for name in ("train", "test"))
+        self._drawn = np.load(samples / "samples.npy", mmap_mode="r", allow_pickle=False)
+        self.drawing = Drawing.read(samples / "drawing.json")
+        family, _ = describe_model(self._model_folder, self._registry)
         held_out = part_of(self.test.x, sources.held_out)
         rows = (
-            oracle_row(held_out, *_true_density(sources.data, self._registry)),
+            oracle_row(held_out, *_true_density(data, self._registry)),
             model_row(self._samples, family, self._log_prob),
             copy_row(part_of(self.train.x, sources.copies)),
             floor_row(self.train.spec, sources.seed),
         )
         self.rows: dict[str, Row] = {row.name: row for row in rows}
+        self._calibrated: set[str] = set()
         self.is_labelled = self.drawing.num_classes is not None and self.test.y is not None
 
     def examples(self, row: str, at: Range) -> Tensor:
@@ -108,8 +115,10 @@ class Opened:
         return x, torch.from_numpy(np.array(y[self.sources.held_out[at.slice]]))
 
     def features(self, row: str) -> Tensor:
-        """(N, D) float64, memory-mapped."""
-        return torch.from_numpy(np.load(self.sources.features_of(row), mmap_mode="c", allow_pickle=False))
+        """(N, D) float64, not to be written to: several processes may share its memory."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to
+            return torch.from_numpy(self.sources.features[row])
 
     @property
     def num_samples(self) -> int:
@@ -140,9 +149,17 @@ class Opened:
             named.metric.prepare(self.reference)
         return self.built
 
+    def calibrated(self, name: str, real: Mapping[str, State]) -> Metric:
+        """A metric that can give results; real: what it calibrates on."""
+        metric = self.metrics[name].metric
+        if name not in self._calibrated:
+            metric.calibrate(real)
+            self._calibrated.add(name)
+        return metric
+
     @cached_property
     def _model(self) -> Model:
-        return load_model(self.sources.model, self._registry, self.sources.device)
+        return load_model(self._model_folder, self._registry, self.sources.device)
 
     def _log_prob(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:
         return self._model.log_prob(x, y, seed=seed, first_index=first_index)
@@ -151,8 +168,8 @@ class Opened:
         """The samples of the artifact, and where they are too few the ones that follow in the same stream."""
         parts = [self._drawn[at.slice]]
         if at.stop > self.num_samples:
-            more = np.load(self.sources.more, mmap_mode="r", allow_pickle=False)
-            parts.append(more[max(at.start - self.num_samples, 0) : at.stop - self.num_samples])
+            assert self.sources.more is not None, "the missing samples are drawn first"
+            parts.append(self.sources.more[max(at.start - self.num_samples, 0) : at.stop - self.num_samples])
         return torch.from_numpy(np.concatenate(parts))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from genpipe.errors import PluginError
@@ -14,9 +15,7 @@ from genpipe.parallel.array_file import ArrayFile
 from genpipe.pipelines.evaluate.items import (
     EVALUATION,
     NEAREST,
-    RESULTS,
     Arrays,
-    Calibrations,
     Cells,
     Densities,
     Examples,
@@ -27,7 +26,7 @@ from genpipe.pipelines.evaluate.items import (
 )
 from genpipe.pipelines.evaluate.merge_tree import MergeTree
 from genpipe.pipelines.evaluate.nearest import joined
-from genpipe.pipelines.evaluate.opened import MODEL, ORACLE, TRAIN, Sources
+from genpipe.pipelines.evaluate.opened import MODEL, ORACLE, TRAIN, Opened, Sources
 from genpipe.pipelines.sample.draw import DRAWER, Source
 from genpipe.table import Row
 
@@ -41,16 +40,20 @@ REAL = {"held_out": ORACLE, "train": TRAIN}  # names in Metric.calibrates_on →
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """rows: of the table; of_model, of_held_out: genpipe.neighbours.DistanceRatios, as arrays (N,)."""
+    """rows: of the table; of_model, of_held_out: genpipe.neighbours.DistanceRatios, as arrays (N,).
 
+    opened: the evaluation with its features.
+    """
+
+    opened: Opened
     rows: tuple[Row, ...]
     of_model: Arrays
     of_held_out: Arrays
 
 
-def score(sources: Sources, fan_out: FanOut, progress: Callable[[int, int], None]) -> Scores:
-    """Every row's cells. progress: called with the items done, and all."""
-    return _Scoring(sources, fan_out, progress).run()
+def score(sources: Sources, scratch: Path, fan_out: FanOut, progress: Callable[[int, int], None]) -> Scores:
+    """Every row's cells. scratch: keeps samples and features; progress: called with the items done, and all."""
+    return _Scoring(sources, scratch, fan_out, progress).run()
 
 
 def shards(row: Range, batch_size: int) -> list[Range]:
@@ -62,8 +65,8 @@ def shards(row: Range, batch_size: int) -> list[Range]:
 class _Scoring:
     """The phases; each has its items before the first begins, so that progress knows of all."""
 
-    def __init__(self, sources: Sources, fan_out: FanOut, progress: Callable[[int, int], None]) -> None:
-        self._sources, self._opened = sources, sources.open()
+    def __init__(self, sources: Sources, scratch: Path, fan_out: FanOut, progress: Callable[[int, int], None]) -> None:
+        self._sources, self._opened, self._scratch = sources, sources.open(), scratch
         self._fan_out, self._progress = fan_out, progress
         self._rows = {row: Range(0, sources.num) for row in self._opened.rows}
         self._train = Range(0, len(self._opened.train))
@@ -89,7 +92,7 @@ class _Scoring:
             found = [cell for choice in self._sources.metrics for cell in cells.get((row.name, choice.name), ())]
             absent = {c.name: row.no_likelihood for c in self._sources.metrics if (row.name, c.name) not in cells}
             rows.append(Row(name=row.name, title=row.title, estimates=tuple(found), absent=absent))
-        return Scores(rows=tuple(rows), of_model=nearest[MODEL], of_held_out=nearest[ORACLE])
+        return Scores(opened=self._opened, rows=tuple(rows), of_model=nearest[MODEL], of_held_out=nearest[ORACLE])
 
     def _do(self, task: str, shared: Any, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         for position, result in self._fan_out.map(task, shared, items):
@@ -97,20 +100,30 @@ class _Scoring:
             self._num_done += 1
             self._progress(self._num_done, self._num_items)
 
+    def _know(self, **found: Any) -> None:
+        """Later work is told of what earlier work found."""
+        self._sources = replace(self._sources, **found)
+        self._opened = self._sources.open()
+
     # -- samples that follow those of the artifact -------------------------------------------------------------
 
     def _plan_draws(self) -> list[Range]:
         spec, self._first = self._opened.train.spec, self._opened.num_samples
         if self._first >= self._sources.num:
             return []
-        self._more = ArrayFile(self._sources.more, (self._sources.num - self._first, *spec.shape), spec.dtype)
+        self._more = ArrayFile(
+            self._scratch / "samples.npy", (self._sources.num - self._first, *spec.shape), spec.dtype
+        )
         missing = self._more.missing(Range(0, self._sources.num - self._first).cut(self._sources.batch_size))
         return [at.moved(self._first) for at in missing]
 
     def _draw(self) -> None:
-        source = Source(model=self._sources.model, device=self._sources.device, drawing=self._opened.drawing)
+        sources = self._sources
+        source = Source(model=sources.model, device=sources.device, drawing=self._opened.drawing, site=sources.site)
         for position, x in self._do(DRAWER, source, self._draws):
             self._more.write(self._draws[position].moved(-self._first), x)
+        if self._first < self._sources.num:
+            self._know(more=self._more.open())
 
     # -- features ----------------------------------------------------------------------------------------------
 
@@ -119,7 +132,7 @@ class _Scoring:
         dims = features_of(sources.extractor, sources.extractor_name, first).shape[1]
         self._files, items = {}, []
         for row, whole in {TRAIN: self._train, **self._rows}.items():
-            self._files[row] = ArrayFile(sources.features_of(row), (len(whole), dims), "float64")
+            self._files[row] = ArrayFile(self._scratch / "features" / f"{row}.npy", (len(whole), dims), "float64")
             items += [Features(row, at) for at in self._files[row].missing(shards(whole, sources.batch_size))]
         return items
 
@@ -133,6 +146,7 @@ class _Scoring:
                     f"dimensions for {item.at} of '{item.row}', and {file.shape[1]} for others"
                 )
             file.write(item.at, features)
+        self._know(features={row: file.open() for row, file in self._files.items()})
 
     # -- states --------------------------------------------------------------------------------------------------
 
@@ -172,6 +186,6 @@ class _Scoring:
             name: {row: arrays(states[REAL[row], name]) for row in named.metric.calibrates_on}
             for name, named in self._opened.metrics.items()
         }
-        items = [Cells(row, name, arrays(states[row, name])) for row, name in self._cells]
-        done = self._do(RESULTS, Calibrations(sources=self._sources, real=real), items)
+        items = [Cells(row, name, arrays(states[row, name]), real[name]) for row, name in self._cells]
+        done = self._do(EVALUATION, self._sources, items)
         return {self._cells[position]: cells for position, cells in done}

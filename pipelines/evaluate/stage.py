@@ -27,8 +27,7 @@ def run(context: StepContext) -> None:
         data=context.inputs["data"],
         model=context.inputs["model"],
         samples=context.inputs["samples"],
-        more=context.scratch / "samples.npy",
-        features=context.scratch / "features",
+        site=context.site,
         device=context.device,
         num=num,
         batch_size=config.batch_size,
@@ -39,9 +38,9 @@ def run(context: StepContext) -> None:
         extractor_name=record.name,
         extractor=extractor,
     )
-    scores = score(sources, context.fan_out, context.progress)
+    scores = score(sources, context.scratch, context.fan_out, context.progress)
 
-    opened = sources.open()
+    opened = scores.opened
     table = Table(
         rows=scores.rows,
         num=num,

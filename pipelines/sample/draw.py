@@ -20,6 +20,7 @@ from genpipe.model import Model, Sampler, choose_sampler, need
 from genpipe.parallel import Range
 from genpipe.persistence import load_model
 from genpipe.registry import registry
+from genpipe.stores import Site
 
 Array = npt.NDArray[Any]
 
@@ -82,16 +83,21 @@ def draw(model: Model, drawing: Drawing, at: Range) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where samples come from, as each process that draws them is told. model: its artifact."""
+    """Where samples come from, as each process that draws them is told.
+
+    model: its artifact; site: by which other machines find it.
+    """
 
     model: Path
     device: str
     drawing: Drawing
+    site: Site | None = None
 
 
 def drawer(source: Source) -> Callable[[Range], Array]:
     """The task of workers that draw ranges."""
-    model = load_model(source.model, registry(), source.device)
+    folder = source.model if source.site is None else source.site.artifact(source.model)
+    model = load_model(folder, registry(), source.device)
     return lambda at: draw(model, source.drawing, at)
 
 

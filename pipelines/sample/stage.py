@@ -31,7 +31,7 @@ def run(context: StepContext) -> None:
     todo = samples.missing(Range(0, config.num).cut(config.batch_size))
     num = sum(map(len, todo))
     start = time.perf_counter()
-    source = Source(model=context.inputs["model"], device=context.device, drawing=drawing)
+    source = Source(model=context.inputs["model"], device=context.device, drawing=drawing, site=context.site)
     done = config.num - num
     for position, x in context.fan_out.map(DRAWER, source, todo):
         samples.write(todo[position], x)

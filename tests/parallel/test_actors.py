@@ -199,3 +199,16 @@ def test_workers_do_not_outlive_the_process_that_shares(on_ray, tmp_path):
         else:
             os.kill(int((folder / "owner").read_text()), signal.SIGKILL)
         wait_until(lambda pids=pids: not any(map(is_alive, pids)))
+
+
+@slow
+def test_a_worker_that_does_not_see_the_workspace_says_so(on_ray, tmp_path):
+    from genpipe.parallel.actors import OnActors
+    from genpipe.stores import Site
+
+    elsewhere = tmp_path / "elsewhere"
+    site = Site(root=str(elsewhere), run=str(elsewhere / "runs" / "1"))
+    fan_out = OnActors(1, WorkerResources(), elsewhere / "runs" / "1" / "step.log", site=site)
+    with closing(fan_out), pytest.raises(GenpipeError, match="is not to be seen on") as caught:
+        list(fan_out.map(ACT, str(tmp_path), [("go", 0)]))
+    assert caught.value.exit_code == 2
