@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from genpipe.artifacts import STAGING_PREFIX
@@ -10,7 +11,7 @@ MAX_DEATHS = 3
 
 
 class Attempts:
-    """Counts a step's deaths in a row without progress; progress is anything new in its scratch folder.
+    """Counts a step's deaths in a row without progress; progress is a file that is new in its scratch folder, or grew.
 
     What is not kept there is lost with the process, however far it got, so it counts for nothing.
     """
@@ -34,6 +35,12 @@ class Attempts:
         """Whether there is something, such as a checkpoint, that it may go on from."""
         return bool(self._kept())
 
-    def _kept(self) -> set[str]:
-        paths = (path.relative_to(self._scratch) for path in self._scratch.rglob("*"))
-        return {str(path) for path in paths if not any(part.startswith(STAGING_PREFIX) for part in path.parts)}
+    def _kept(self) -> set[tuple[str, int]]:
+        """Files and their sizes."""
+        found = set()
+        for path in self._scratch.rglob("*"):
+            below = path.relative_to(self._scratch)
+            with contextlib.suppress(OSError):  # it may be going
+                if not any(part.startswith(STAGING_PREFIX) for part in below.parts):
+                    found.add((str(below), path.stat().st_size if path.is_file() else 0))
+        return found

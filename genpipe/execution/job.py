@@ -255,7 +255,7 @@ def environment(job: Job) -> dict[str, Any]:
         "system": platform.system(),
         "cpus": job.resources.cpus,
     }
-    if job.resources.gpus:
+    if job.resources.gpus and torch.cuda.is_available():  # the GPUs of a step with several workers are theirs
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
 

@@ -44,6 +44,10 @@ def test_a_step_may_die_as_often_as_it_gets_further(tmp_path):
     for number in range(10):
         (tmp_path / f"checkpoint-{number}").mkdir()
         assert attempts.died()
+    for _ in range(10):
+        with (tmp_path / "samples.ranges.jsonl").open("a") as file:
+            file.write("one more\n")
+        assert attempts.died()
     (tmp_path / ".staging-1-x-host").mkdir()  # a checkpoint that was never finished is no progress
     assert [attempts.died() for _ in range(MAX_DEATHS)] == [True] * (MAX_DEATHS - 2) + [False] * 2
 

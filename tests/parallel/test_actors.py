@@ -88,7 +88,7 @@ def test_an_item_that_kills_every_worker_is_named(workers, tmp_path):
     items = [("go", 0), ("die always", 1), ("go", 2)]
     with pytest.raises(GenpipeError, match=r"\('die always', 1\) ended 4 workers, the last so: its process died"):
         list(workers().map(ACT, str(tmp_path), items))
-    assert attempts(tmp_path, "die always") == 4
+    assert 4 <= attempts(tmp_path, "die always") <= 5  # a slow one has a copy
 
 
 @slow
