@@ -28,12 +28,19 @@ class ProgressFile:
         self._file = path.open("a", buffering=1) if path is not None else None
         self._interval, self._last = interval_seconds, -math.inf
         self._waiting: dict[str, Any] | None = None
+        self._at: tuple[int, int | None] = (0, None)
 
     def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
         """`at` of `total` units are done. numbers: named scalars, kept as metrics."""
+        self._at = at, total
         self._waiting = {"time": time.time(), "at": at, "total": total, "metrics": numbers}
         if keep or time.monotonic() - self._last >= self._interval:
             self.flush()
+
+    def again(self) -> None:
+        """Reports what was reported last, without numbers: the sign of life of a step that waits for its workers."""
+        self(*self._at, **(self._waiting or {}).get("metrics", {}))
+        self.flush()
 
     def flush(self) -> None:
         if self._waiting is not None and self._file is not None:

@@ -185,7 +185,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
     final, scratch = Path(job.artifact), Path(job.scratch)
     progress = ProgressFile(Path(job.progress))
     started = time.time()
-    with staging(final.parent) as folder, contextlib.closing(progress), _fan_out(job, on_ray) as fan_out:
+    with staging(final.parent) as folder, contextlib.closing(progress), _fan_out(job, on_ray, progress) as fan_out:
         context = StepContext(
             step=job.step,
             stage=job.stage,
@@ -234,13 +234,14 @@ def _clear_scratch(job: Job) -> None:
             logging.getLogger("genpipe.stores").warning("checkpoints that have served are left: %s", error)
 
 
-def _fan_out(job: Job, on_ray: bool) -> contextlib.AbstractContextManager[FanOut]:
+def _fan_out(job: Job, on_ray: bool, progress: ProgressFile) -> contextlib.AbstractContextManager[FanOut]:
     """Actors where there is a Ray to start them on; a step in the command's own process has that process alone."""
     if not on_ray or job.workers == 1:
         return contextlib.nullcontext(InThisProcess())
     from genpipe.parallel.actors import OnActors
 
-    return contextlib.closing(OnActors(job.workers, job.resources, Path(job.log), site=job.site))
+    shared = OnActors(job.workers, job.resources, Path(job.log), site=job.site, alive=progress.again)
+    return contextlib.closing(shared)
 
 
 def environment(job: Job) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ logger = logging.getLogger("genpipe")
 HANG_SECONDS = 300.0
 TICK_SECONDS = 0.5
 NOTICE_SECONDS = 20.0
+ALIVE_SECONDS = 20.0
 PARTING_SECONDS = 1.0
 MAX_STILLBORN = 4  # workers in a row that die before they have done anything
 
@@ -47,7 +48,7 @@ class OnActors:
 
     They start with the first map and live until `close`, or until this process ends, whichever way. A map goes on
     with as many as the cluster has room for. log: the step's, for what workers print; site: what paths are on other
-    machines. hang_seconds: how long an item may use no processor time.
+    machines. hang_seconds: how long an item may use no processor time. alive: called now and then while work goes on.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class OnActors:
         *,
         site: Site | None = None,
         hang_seconds: float = HANG_SECONDS,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.num_workers = num_workers
+        self._alive, self._last_alive = alive, time.monotonic()
         self._resources, self._log, self._site, self._hang_seconds = resources, log, site, hang_seconds
         self._members: list[_Member] = []
         self._num_started = self._num_stillborn = 0
@@ -159,6 +162,9 @@ class OnActors:
 
     def _collect(self, ledger: Ledger[_Member]) -> Iterator[tuple[int, Any]]:
         """Answers that came, after a while at most."""
+        if time.monotonic() - self._last_alive > ALIVE_SECONDS:
+            self._alive()
+            self._last_alive = time.monotonic()
         starting = [member.starting for member in self._members if member.starting is not None]
         refs = [*starting, *(ref for member in self._members for ref in member.given)]
         ray.wait(refs, num_returns=1, timeout=TICK_SECONDS)
