@@ -21,7 +21,7 @@ class Step:
     inputs: for each of the stage's ports, the id of the step whose artifact goes there. A stage's port whose
     kind ends in "?" may be left out.
     seed: the step's own; resources: asked of the executor, no part of the key. workers: processes that share the
-    step's work, each with these resources.
+    step's work, each with these resources; min_workers: as few of them as it can go on with, all where it is None.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Step:
     seed: int = 0
     resources: Resources | None = None
     workers: int = 1
+    min_workers: int | None = None
 
 
 class Graph:

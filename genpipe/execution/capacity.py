@@ -45,12 +45,13 @@ def shortage(job: Job, nodes: Sequence[Amounts]) -> str | None:
     if job.resources.accelerator_type is not None:
         asked[f"{ACCELERATOR}{job.resources.accelerator_type}"] = 0.001  # as Ray does it
     room = sum(_fits(asked, node) for node in nodes)
-    if room >= job.workers or (room and not job.as_group):
+    needed = (job.min_workers or job.workers) if job.as_group else 1
+    if room >= needed:
         return None
     if room:
         each = f" with {_words(asked)} each" if job.workers > 1 else ""
         return (
-            f"step '{job.step}' asks for {job.workers} workers{each}, and the cluster has room for {room}: "
+            f"step '{job.step}' asks for {needed} workers{each}, and the cluster has room for {room}: "
             f"{_words(_total(nodes, asked))} on {len(nodes)} nodes (lower the step's workers or "
             f"{_keys(job.step, [name for name in asked if not name.startswith(ACCELERATOR)])})"
         )

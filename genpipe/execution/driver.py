@@ -154,6 +154,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace, stall
         resources=WorkerResources(**step.resources.model_dump()) if step.resources else WorkerResources(),
         workers=step.workers,
         as_group=planned.stage.as_group,
+        min_workers=step.min_workers,
         redo=planned.redo,
         stall_seconds=stall_seconds,
         site=Site(str(workspace.root), str(run.folder), workspace.store),

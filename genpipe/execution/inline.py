@@ -11,7 +11,6 @@ from genpipe.execution.job import Job, Outcome, run_job
 from genpipe.execution.session import Session
 from genpipe.execution.threads import wait_politely
 from genpipe.execution.watch import VARIABLE
-from genpipe.registry import registry
 
 
 class InlineExecutor:
@@ -22,7 +21,7 @@ class InlineExecutor:
 
     def start(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            if job.workers > 1 and registry().get("stage", job.stage).as_group:
+            if job.workers > 1 and job.as_group:
                 raise UsageError(
                     f"step '{job.step}' asks for a group of {job.workers} workers, which needs Ray: leave out "
                     f"`--executor inline`, or set {job.step}.workers=1, which gives the same to rounding"

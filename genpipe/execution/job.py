@@ -54,6 +54,7 @@ class Job:
     resources: WorkerResources = field(default_factory=WorkerResources)
     workers: int = 1
     as_group: bool = False
+    min_workers: int | None = None
     redo: bool = False
     attempt: int = 0
     stall_seconds: float = STALL_SECONDS

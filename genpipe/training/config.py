@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from genpipe.config import Config, NotInKey, NumWorkers
 
@@ -31,14 +31,21 @@ class TrainConfig(Config):
         None, ge=1, description="steps between checkpoints; null writes one about every 20 seconds"
     )
     workers: NumWorkers = Field(1, description="processes that share each batch; the result is the same, to rounding")
+    min_workers: Annotated[PositiveInt | None, NotInKey()] = Field(
+        None, description="fewest workers to train with while the cluster has no room for all; null waits for all"
+    )
     hang_seconds: Annotated[float, NotInKey()] = Field(
-        300.0, gt=0, description="seconds after which a worker that the others wait for counts as lost"
+        300.0, ge=5, description="seconds after which a worker that the others wait for counts as lost"
     )
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}")
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers is {self.min_workers} and workers {self.workers}, expected no more than that"
+            )
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}, expected numbers in [0, 1)")
         return self

@@ -17,10 +17,12 @@ def sum_gradients(parameters: Sequence[nn.Parameter], group: Group) -> None:
     """
     if group.size == 1:
         return
-    reached = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
-    everywhere = all(p.grad is not None for p in parameters)
     grads: list[Tensor] = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    group.sum([*grads, reached])  # it rides in a bucket with gradients
-    if not everywhere:  # else there is nothing to learn from `reached`, and an accelerator need not be waited for
-        for parameter, grad, num in zip(parameters, grads, reached.tolist(), strict=True):
+    missing = [index for index, p in enumerate(parameters) if p.grad is None]
+    num_reached = torch.ones(len(grads), device=grads[0].device)
+    if missing:
+        num_reached[missing] = 0
+    group.sum([*grads, num_reached])  # it rides in a bucket with gradients
+    if missing:  # else it has nothing to tell, and an accelerator need not be waited for
+        for parameter, grad, num in zip(parameters, grads, num_reached.tolist(), strict=True):
             parameter.grad = grad if num else None

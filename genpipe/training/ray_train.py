@@ -78,17 +78,19 @@ def train_in_a_group(assignment: Assignment, config: TrainConfig, context: StepC
         hang_seconds=config.hang_seconds,
     )
     done = checkpoints.newest_step(context.scratch, context.stored_scratch) == config.steps
-    told = {} if done else train_on_workers(orders, config.workers, context.resources)
+    bounds = config.min_workers or config.workers, config.workers
+    told = {} if done else train_on_workers(orders, bounds, context.resources)
     # The group has left its finished state as a checkpoint, from which nothing is left to do.
     here = dataclasses.replace(assignment, device="cpu")
     model, result = here.carry_out(context.registry, context.progress, stored=context.stored_scratch)
     return model, dataclasses.replace(result, **told)
 
 
-def train_on_workers(orders: Orders, num_workers: int, resources: WorkerResources) -> dict[str, Any]:
+def train_on_workers(orders: Orders, bounds: tuple[int, int], resources: WorkerResources) -> dict[str, Any]:
     """Trains by a group, whose finished state is then the newest checkpoint in the assignment's scratch.
 
-    Gives TrainResult's fields but for the history. A worker that is lost, or silent, costs the steps since the last
+    bounds: the fewest and the most workers. Between them Ray Train makes the group as large as the cluster has room for,
+    when it starts and while it trains. Gives TrainResult's fields but for the history. A worker that is lost, or silent, costs the steps since the last
     checkpoint: the group is started again, until several in a row come to nothing. What a worker raises of itself is
     raised here, as if it had been trained here.
     """
@@ -97,23 +99,24 @@ def train_on_workers(orders: Orders, num_workers: int, resources: WorkerResource
     while True:
         begun = time.monotonic()
         try:
-            return _one_group(orders, num_workers, resources)
+            return _one_group(orders, bounds, resources)
         except WorkerGroupError as error:
             reason = _reason(error.worker_failures)
         except (TrainingFailedError, RayError) as error:  # the group did not come up, or Ray Train's own actor is gone
             reason = _last_line(error)
         step = checkpoints.newest_step(scratch, orders.stored)
-        losses, reached = (losses + 1 if step == reached else 1), step
+        losses, reached = (losses + 1 if step == reached else 0), step
         if losses >= MAX_LOSSES:
             raise GenpipeError(
-                f"{losses} groups of {num_workers} workers in a row lost one before they had written a checkpoint "
+                f"{losses} groups of workers in a row lost one before they had written a checkpoint "
                 f"after step {step}; the last time: {reason}"
             )
         log.warning("%s, after %.0f s; going on from step %d", reason, time.monotonic() - begun, step)
 
 
-def _one_group(orders: Orders, num_workers: int, resources: WorkerResources) -> dict[str, Any]:
+def _one_group(orders: Orders, bounds: tuple[int, int], resources: WorkerResources) -> dict[str, Any]:
     home = tempfile.mkdtemp(prefix="genpipe-ray-train-")  # Ray Train wants one, though it has nothing to keep there
+    num_workers: Any = bounds if bounds[0] < bounds[1] else bounds[1]
     trainer: Any = TorchTrainer(
         cast(Any, _work),
         train_loop_config={"orders": orders},
@@ -160,7 +163,7 @@ def _reason(failures: Mapping[int, Exception]) -> str:
         raise error
     lost = {rank: error for rank, error in failures.items() if _is_rays(error)}
     rank, error = min((lost or failures).items())
-    return f"worker {rank} of {len(failures)} was lost: {_last_line(error)}"
+    return f"worker {rank} of the group was lost: {_last_line(error)}"
 
 
 def _is_rays(error: Exception) -> bool:
@@ -169,8 +172,9 @@ def _is_rays(error: Exception) -> bool:
 
 
 def _last_line(error: Exception) -> str:
+    """The last line's first sentence; Ray goes on to tell of all that may have happened."""
     said = str(error).strip().splitlines()
-    return said[-1].strip() if said else type(error).__name__
+    return said[-1].strip().partition(". ")[0] if said else type(error).__name__
 
 
 # -- a worker's side -------------------------------------------------------------------------------------------

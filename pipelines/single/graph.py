@@ -24,6 +24,7 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
             seed=seed,
             resources=ask.train,
             workers=config.train.workers,
+            min_workers=config.train.min_workers,
         ),
         Step(
             id="sample",

@@ -32,7 +32,7 @@ class Misbehaving(Assignment):
         marks = Path(self.scratch) / "attempts"
         marks.mkdir(parents=True, exist_ok=True)
         if group is not None and group.rank == 1:
-            (marks / str(time.time_ns())).touch()
+            (marks / f"{time.time_ns()}-{group.size}").touch()
         model = Codebook()
         if group is not None and group.rank == 1 and self.act and len(list(marks.iterdir())) <= self.times:
             model = Acting(self.act)
