@@ -46,11 +46,8 @@ class Idx:
         self._end(math.prod(self.shape))
 
     def check_length(self) -> None:
-        """DataError where the file is longer or shorter than its header says."""
-        if isinstance(self.stream, gzip.GzipFile):  # packed: only reading it tells
-            for _ in self.rows(rows_in_block(self.shape[1:], np.uint8)):
-                pass
-        else:
+        """DataError where a plain file is longer or shorter than its header says; of a packed one only reading tells."""
+        if not isinstance(self.stream, gzip.GzipFile):
             start = self.stream.tell()
             self._end(0, self.stream.seek(0, 2) - start)
 

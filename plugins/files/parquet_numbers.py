@@ -43,19 +43,27 @@ class ParquetNumbers(FileSource):
     def survey(self, part: Part) -> dict[str, Any]:
         with opened_parquet(part.address) as table:
             columns = columns_of(table, part.address, self.config)
-            num = num_rows(table, part)
+            num, schema = num_rows(table, part), table.schema_arrow
         survey: dict[str, Any] = {"num": num, "where": part.address, "shape": None, "dtype": None, "labels": []}
         survey["labelled"] = columns.label is not None
-        for row, batch in batches(part, columns.names, 1):
-            x = self._examples(batch, columns, part.address, row)
-            survey |= {"shape": list(x.shape[1:]), "dtype": x.dtype.str}
-            break
+        if num:
+            shape, dtype = self._shape_and_type(part, schema, columns)
+            survey |= {"shape": list(shape), "dtype": dtype.str}
         if columns.label is not None:
             labels = TextLabels(f"{part.address}, column '{columns.label}'")
             for row, batch in batches(part, [columns.label], 65_536):
                 labels.add(label_texts(batch, columns, part.address, row))
             survey["labels"] = sorted(labels.texts)
         return survey
+
+    def _shape_and_type(self, part: Part, schema: pa.Schema, columns: Columns) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        types = [schema.field(name).type for name in columns.names]
+        if columns.kind == "numbers" and not pa.types.is_nested(types[0]):
+            dtype = np.result_type(*(kind.to_pandas_dtype() for kind in types))
+            return (len(types),), np.dtype(np.uint8) if dtype == np.bool_ else dtype
+        row, batch = next(batches(part, columns.names, 1))  # how long lists are, only they tell
+        x = self._examples(batch, columns, part.address, row)
+        return x.shape[1:], x.dtype
 
     def spec(self, surveys: Sequence[dict[str, Any]]) -> DataSpec:
         filled = [survey for survey in surveys if survey["shape"] is not None]
