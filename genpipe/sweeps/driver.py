@@ -237,6 +237,7 @@ def _run(
         if ours:
             leave()
         session.close()
+        close_dead_runs(tasks.workspace)
         record.close_runs()
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from genpipe.errors import GenpipeError, UsageError
-from genpipe.sweeps.record import STOP, read_reports
+from genpipe.runs import FAILED, RUNNING
+from genpipe.sweeps.record import STOP, read_reports, read_runs, stop_reason, write_run
 from genpipe.sweeps.trial import TASK
 
 POLL_SECONDS = 0.2
@@ -88,7 +90,7 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._folder = Path(config["folder"])
         task = json.loads((self._folder / TASK).read_text())
-        self._seed, self._offset = task["seeds"][0], 0
+        self._seeds, self._seed, self._offset = tuple(task["seeds"]), task["seeds"][0], 0
         self._stops = task["stop_on"] is not None
         self._last: dict[str, float] = {}
         self._rungs: deque[dict[str, float]] = deque()
@@ -105,6 +107,8 @@ class TrialActor(tune.Trainable):
             self._read()
             if self._rungs:  # all are compared at the same part of their training, however fast it goes
                 return {**self._rungs.popleft(), "done": False}
+            if ended:
+                self._note_death()
             if ended or time.monotonic() > until:
                 return {**self._last, "done": ended}
             time.sleep(POLL_SECONDS)
@@ -116,6 +120,14 @@ class TrialActor(tune.Trainable):
             if any(before < rung <= report[DONE] for rung in RUNGS):
                 self._rungs.append(report)
             self._last = report
+
+    def _note_death(self) -> None:
+        """Where the process could not say itself how it ended."""
+        if stop_reason(self._folder) is None:
+            for run in read_runs(self._folder, self._seeds):
+                if run.status == RUNNING:
+                    error = f"its process died ({_cause(self._process.returncode)})"
+                    write_run(self._folder, replace(run, status=FAILED, error=error))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
@@ -137,6 +149,13 @@ class TrialActor(tune.Trainable):
             except subprocess.TimeoutExpired:
                 self._process.send_signal(signal.SIGKILL)
                 self._process.wait()
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}: see output.log"
+    name = signal.Signals(-code).name
+    return f"{name}: killed, out of memory" if name == "SIGKILL" else f"{name}: a crash in compiled code"
 
 
 def _result(report: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +74,32 @@ def test_a_sweep_ranks_by_the_mean_over_seeds_shares_steps_and_tells_what_broke(
     assert not (done.folder / "tune").exists()
 
 
+def test_the_best_third_of_those_that_came_so_far_goes_on(tmp_path):
+    pytest.importorskip("ray")
+    from genpipe.sweeps.tuner import EarlyStopping
+
+    scheduler = EarlyStopping()
+    scheduler.learn(
+        "before-0", [{"done": 0.05, "value": 9.0}, {"done": 0.15, "value": 2.0}, {"done": 1.0, "value": 1.0}]
+    )
+
+    def decision(number: int, percent: float, value: float) -> str:
+        trial = SimpleNamespace(trial_id=str(number), config={"folder": str(tmp_path / str(number))})
+        if not (tmp_path / str(number)).exists():
+            (tmp_path / str(number)).mkdir()
+            scheduler.on_trial_add(None, trial)
+        return scheduler.on_trial_result(None, trial, {"percent": percent, "value": value})
+
+    assert decision(1, 5, 99.0) == "CONTINUE", "before the first rung nobody is compared"
+    assert decision(1, 12, 3.0) == "CONTINUE", "of two there is no best third"
+    assert decision(2, 12, 5.0) == "STOP"
+    assert "after 12 % of its training 5 was not among the best third of 3" in (tmp_path / "2" / "stop").read_text()
+    assert decision(3, 12, 0.5) == "CONTINUE"
+    assert decision(3, 20, 50.0) == "CONTINUE", "between rungs nobody is compared"
+    assert decision(4, 12, 2.5) == "STOP", "held against what an earlier attempt reported"
+    assert decision(5, 100, 0.1) == "CONTINUE", "what trained to the end is never stopped"
+
+
 @pytest.mark.slow
 def test_a_sweep_grows_and_tries_again_what_failed_and_nothing_else(sweep, space):
     overrides = {"train.floor": "log(1,10)", "train.then": ["succeed", "diverge"], "train.noise": 0.5}
@@ -129,7 +156,11 @@ def test_what_no_machine_can_hold_is_refused_at_once(sweep):
 
 
 def alive(pids):
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    """Those that still run; what nobody has waited for is dead too."""
+    states = {pid: Path(f"/proc/{pid}/stat") for pid in pids}
+    return [
+        pid for pid, stat in states.items() if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    ]
 
 
 def children_of(pid: int) -> list[int]:
