@@ -63,7 +63,7 @@ class Worker:
 
         wait_politely()  # before torch is imported
         log = Path(self._log) if self._site is None else self._site.path(self._log)
-        self._watch = _Watch(output_to(log, self._number), self._hang_seconds)
+        self._watch = Watch(output_to(log, self._number), self._hang_seconds)
         import torch
 
         torch.set_num_threads(self._cpus)
@@ -102,7 +102,7 @@ def attempt(work: Callable[[], Any]) -> Done | Failed:
         return Failed(f"{type(error).__name__}: {error}", 1, traceback.format_exc())
 
 
-class _Watch:
+class Watch:
     """Ends the process if the work inside of `with` uses no processor time for long.
 
     Work that computes, on a processor or waiting for a device, uses some; work that waits for a lock, a peer or a

@@ -96,7 +96,8 @@ def _workers(context: StepContext, source: Source) -> FanOut:
         return InThisProcess()  # what is in memory already costs more to send than to write
     from genpipe.parallel.ray_data import OnRayData
 
-    return OnRayData(context.fan_out.num_workers, context.resources, context.scratch)
+    workers, alive = context.fan_out.num_workers, context.progress.again
+    return OnRayData(workers, context.resources, context.scratch, alive=alive)
 
 
 def _in_order(results: Any, num: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -75,6 +76,31 @@ def test_the_data_stage_leaves_the_same_bytes_whoever_did_the_work(job, tmp_path
 def test_the_items_of_a_killed_worker_are_done_again(job, tmp_path):
     found = dict(job.map("test_ray_data:dies_once", tmp_path, list(range(10))))
     assert found == {i: i for i in range(10)}
+
+
+def hangs_once(folder):
+    def work(item):
+        mark = folder / str(item)
+        if item == 1 and not mark.exists():
+            mark.touch()
+            threading.Event().wait()
+        return item
+
+    return work
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_ended_with_its_stack_in_the_log(on_ray, tmp_path, caplog):
+    from genpipe.parallel.ray_data import OnRayData
+
+    signs = []
+    job = OnRayData(2, WorkerResources(), tmp_path / "scratch", hang_seconds=3, alive=lambda: signs.append(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genpipe.parallel.ray_data.ALIVE_SECONDS", 0.5)
+        found = dict(job.map("test_ray_data:hangs_once", tmp_path, list(range(4))))
+    assert found == {i: i for i in range(4)}
+    assert "test_ray_data.py" in caplog.text
+    assert len(signs) >= 3
 
 
 @pytest.mark.slow
