@@ -20,7 +20,7 @@ from genpipe.workspace import Workspace
 logger = logging.getLogger("genpipe")
 
 POLL_SECONDS = 0.5
-RETRY_SECONDS = 20.0
+RETRY_SECONDS = 5.0
 CLOSE_SECONDS = 20.0
 STALLED_SECONDS = 5.0
 MAX_ERROR_LENGTH = 160
@@ -59,13 +59,15 @@ class Tracker:
         began = time.monotonic()
         while self._thread.is_alive() and time.monotonic() < began + CLOSE_SECONDS:
             self._thread.join(0.05)
-            since = self._moved if self.problem is not None else max(self._moved, began)
+            is_starting = self._moved == math.inf and self.problem is None  # the import of MLflow takes seconds
+            since = math.inf if is_starting else max(began, self._moved if self._moved < math.inf else began)
             if (self.problem is not None or self._remote) and time.monotonic() - since > STALLED_SECONDS:
                 break
         if self._thread.is_alive():
             self._warn("it does not answer")
 
     def _work(self) -> None:
+        last = False
         while True:
             try:
                 self._send_all()
@@ -76,8 +78,9 @@ class Tracker:
                 self._ending.wait(POLL_SECONDS)
             except Exception as error:  # whatever a tracker, a driver or a network may raise: it must not reach the run
                 self._warn(in_a_line(error))
-                if self._ending.wait(RETRY_SECONDS):
+                if last:
                     return
+                last = self._ending.wait(RETRY_SECONDS)  # it may be back by the end of the run
 
     def _send_all(self) -> None:
         client, experiment = self._connect()

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -259,50 +260,94 @@ def test_metrics_of_any_name_are_taken(run, space):
     assert children["left"].data.metrics == {"loss mean in nats_ 50 percent": 2.0}
 
 
-@pytest.mark.slow
-def test_a_server_that_is_killed_midway_loses_nothing(run, space, tmp_path):
-    port = free_port()
-    store = f"sqlite:///{tmp_path / 'server.db'}"
-    arguments = ["--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "served"), "--port", str(port)]
+class Server:
+    """A real MLflow server on a free port, over sqlite, that can be stopped and started again."""
 
-    def serve():
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *arguments, "--workers", "1"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
+    def __init__(self, folder):
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        store = f"sqlite:///{folder / 'server.db'}"
+        self._arguments = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "served")]
+        self._process = None
+
+    def start(self):
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            *self._arguments,
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+        ]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, **silent, start_new_session=True)
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                return server
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
+                return
             except OSError:
                 time.sleep(0.2)
         raise AssertionError("the server did not start")
 
-    def kill(server):
-        os.killpg(server.pid, 9)
-        server.wait()
+    def stop(self):
+        if self._process is not None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+            self._process = None
 
-    uri = f"http://127.0.0.1:{port}"
-    server = serve()
-    first = run(tracking=uri)
-    assert tracked(uri, first)[1].info.status == "FINISHED"
-    import threading
 
-    threading.Timer(1.5, kill, [server]).start()
-    second = run("left.seconds=3", tracking=uri)
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_midway_loses_nothing(run, space, server):
+    first = run(tracking=server.uri)
+    assert tracked(server.uri, first)[1].info.status == "FINISHED"
+    threading.Timer(1.5, server.stop).start()
+    second = run("left.seconds=3", tracking=server.uri)
     assert second.status == "FINISHED"
-    server = serve()
-    try:
-        sync(space)
-        client, parent, children = tracked(uri, second)
-        assert parent.info.status == "FINISHED"
-        assert set(children) == {"left", "right", "sum"}
-        assert "recipe.yaml" in {f.path for f in client.list_artifacts(parent.info.run_id)}
-    finally:
-        kill(server)
+    server.start()
+    sync(space)
+    client, parent, children = tracked(server.uri, second)
+    assert parent.info.status == "FINISHED"
+    assert set(children) == {"left", "right", "sum"}
+    assert "recipe.yaml" in {f.path for f in client.list_artifacts(parent.info.run_id)}
+
+
+@pytest.mark.slow
+def test_a_server_that_is_stopped_and_started_during_a_run_has_every_metric_in_the_end(run, space, server, caplog):
+    def stop_and_start():
+        server.stop()
+        time.sleep(4)
+        server.start()
+
+    down = threading.Timer(8, stop_and_start)
+    down.start()
+    finished = run("left.seconds=45", tracking=server.uri)
+    down.join()
+    assert finished.status == "FINISHED"
+    assert "is not taking runs" in caplog.text
+    assert sync(space) == []  # it came back during the run, which sent the rest itself
+    client, parent, children = tracked(server.uri, finished)
+    assert parent.info.status == "FINISHED"
+    told = {}
+    for event in read_events(finished.folder, 0)[0]:
+        if event["event"] == "metrics":
+            for name, value in event["metrics"].items():
+                told.setdefault((event["step"], name), []).append((event["at"], value))
+    assert sum(map(len, told.values())) > 100
+    for (step, name), points in told.items():
+        history = client.get_metric_history(children[step].info.run_id, name)
+        assert sorted((m.step, m.value) for m in history) == sorted(points)
 
 
 def test_runs_in_threads_of_one_process_are_told_apart(run):
