@@ -19,6 +19,7 @@ class NumberConfig(Config):
     seconds: float = 0.0
     then: Literal["succeed", "mistake", "bug", "exit", "die", "die_once", "hang"] = "succeed"
     child: bool = False  # leave a process running
+    num_bytes: int = 0  # to write
     source: DatasetChoice | None = None
     meet: str | None = None  # a folder in which to wait for another step
 
@@ -120,6 +121,8 @@ def number(context):
     config = context.config
     (context.out / "started").write_text("")
     print("this is the number stage")
+    if config.num_bytes:
+        (context.out / "filling.bin").write_bytes(bytes(config.num_bytes))
     if config.child:
         subprocess.Popen(["sleep", "600"])
     deadline = time.monotonic() + config.seconds
