@@ -114,7 +114,8 @@ class EncodedImages(FileSource):
         if num:
             named = [text for survey in surveys for text in survey["skipped"]][:MAX_NAMED]
             more = f"; and {num - len(named)} more" if num > len(named) else ""
-            log.warning("%s: %d images cannot be read and are left out: %s%s", self.name, num, "; ".join(named), more)
+            total = num + sum(survey["num"] for survey in surveys)
+            log.warning("%s: %d of %d images left out: %s%s", self.name, num, total, "; ".join(named), more)
 
     def read(self, part: Part, spec: DataSpec) -> Iterator[tuple[Array, Array | None]]:
         return stacked(self._examples(part, spec), spec)
@@ -124,9 +125,9 @@ class EncodedImages(FileSource):
         for image in self.images(part, content=True):
             try:
                 x = self._decoded(image)
-            except DamagedImage:
+            except DamagedImage as error:
                 if self.config.on_error == "raise":
-                    raise
+                    raise DataError(f"{error}; on_error: skip leaves out what cannot be read") from error
                 continue  # counted by the survey, told by the spec
             if x.shape != spec.shape:
                 raise DataError(f"{image.where} has shape {x.shape}, expected {spec.shape}: it has changed")

@@ -144,7 +144,7 @@ def test_damaged_images_are_named_or_left_out(
         raw = whole(image_folder, config(tmp_path, on_error="skip"))
     np.testing.assert_array_equal(raw.x, x.transpose(0, 3, 1, 2))
     assert len(caplog.records) == 1
-    assert "1 images cannot be read and are left out" in caplog.text
+    assert "1 of 3 images left out: " in caplog.text
     assert "b.png" in caplog.text
 
 
