@@ -10,7 +10,7 @@
 | share.py | which examples of a batch a worker takes, and in which micro-batches |
 | gradients.py, whole_batch.py | sums over the workers: of gradients, and of what families gather |
 | assignment.py | a training as plain data, and the work itself |
-| ray_train.py | groups that Ray Train starts |
+| ray_train.py, ray_leftovers.py | groups that Ray Train starts, and what killed ones leave |
 | terms.py | loss terms, made means over the global batch when they are logged |
 | pace.py | when workers compare notes, and when a checkpoint is due |
 | agreement.py | the check that all workers hold the same state |

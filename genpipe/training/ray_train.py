@@ -40,6 +40,7 @@ from genpipe.training.assignment import Assignment
 from genpipe.training.config import TrainConfig
 from genpipe.training.group import GroupLost, TorchGroup
 from genpipe.training.loop import TrainResult
+from genpipe.training.ray_leftovers import leftovers_freed
 
 log = logging.getLogger("genpipe.training")
 
@@ -125,7 +126,7 @@ def _one_group(orders: Orders, bounds: tuple[int, int], resources: WorkerResourc
         run_config=RunConfig(name=uuid.uuid4().hex, storage_path=home, failure_config=FailureConfig(max_failures=0)),
     )
     try:
-        with _ray_trains_settings(orders.hang_seconds):
+        with _ray_trains_settings(orders.hang_seconds), leftovers_freed():
             told: dict[str, Any] = trainer.fit().return_value
             return told
     finally:
