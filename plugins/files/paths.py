@@ -9,8 +9,10 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +25,7 @@ from genpipe.plugins.files.address import absolute, alternatives, is_local
 READ_FOR_DIGEST = 256 * 2**20
 """Local files of so many bytes together are known by their content; larger and remote ones by size and version."""
 MAX_ALTERNATIVES = 100_000
+QUESTIONS = 32
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 VERSIONS = (
     *("ETag", "etag", "CRC", "md5Hash", "crc32c", "checksum", "Content-MD5", "generation", "VersionId"),
@@ -108,7 +111,9 @@ def find(address: str, suffixes: Sequence[str]) -> list[File]:
         patterns = list(itertools.islice(alternatives(address), MAX_ALTERNATIVES + 1))
         if len(patterns) > MAX_ALTERNATIVES:
             raise DataError(f"{address} stands for more than {MAX_ALTERNATIVES:,} files")
-        found = [file for pattern in patterns for file in _matching(pattern, suffixes)]
+        # Side by side, since what is far away answers one question in the time of many.
+        with ThreadPoolExecutor(1 if is_local(address) else QUESTIONS) as pool:
+            found = [file for files in pool.map(partial(_matching, suffixes=suffixes), patterns) for file in files]
     return sorted(found, key=lambda file: file.name)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from genpipe.data import read_whole
+from genpipe.data.shard import write_shard
 from genpipe.errors import DataError
 from genpipe.plugins.files import parquet
 from genpipe.plugins.files.config import ParquetConfig
@@ -130,3 +131,18 @@ def test_tables_that_differ_are_named(tmp_path: Path) -> None:
     write_parquet(tmp_path / "b.parquet", {"a": [encoded(X[0])]})
     with pytest.raises(DataError, match=r"b\.parquet"):
         whole(parquet, config(tmp_path))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_shards_of_our_own_are_read_as_what_they_are(labelled: bool, tmp_path: Path) -> None:
+    y = np.arange(7) % 3
+    for number, rows in enumerate((slice(0, 4), slice(4, 7))):
+        write_shard(tmp_path, f"{number:05d}.parquet", X[rows].transpose(0, 3, 1, 2), y[rows] if labelled else None)
+    raw = whole(parquet, config(tmp_path))
+    np.testing.assert_array_equal(raw.x, X.transpose(0, 3, 1, 2))
+    assert raw.spec.levels == 256
+    assert (raw.y is None) == (not labelled)
+    if raw.y is not None:
+        np.testing.assert_array_equal(raw.y, y)
+    write_shard(tmp_path, "real.parquet", RNG.normal(size=(5, 6)).astype(np.float32), None)
+    assert whole(parquet, config(tmp_path / "real.parquet")).x.shape == (5, 6)
