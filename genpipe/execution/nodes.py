@@ -48,7 +48,7 @@ def check(jobs: Iterable[Job]) -> None:
     needed = [name for name in os.environ.get(NEEDED, "").split(",") if name]
     here = Account(_versions(), code)
     problems: dict[str, list[str]] = {}
-    for node, answer in _ask(sorted(code), needed, jobs[0].site).items():
+    for node, answer in _ask(sorted(code), needed, jobs[0].site):
         told = [answer] if isinstance(answer, str) else differences(here, answer)
         if told:
             problems.setdefault("; ".join(told), []).append(node)
@@ -109,8 +109,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _ask(modules: Sequence[str], needed: Sequence[str], site: Site) -> dict[str, Account | str]:
-    """Address of each node → its account, or why there is none. A node that does not answer is warned of."""
+def _ask(modules: Sequence[str], needed: Sequence[str], site: Site) -> list[tuple[str, Account | str]]:
+    """Address of each node with its account, or why there is none. A node that does not answer is warned of."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -125,12 +125,12 @@ def _ask(modules: Sequence[str], needed: Sequence[str], site: Site) -> dict[str,
     ready, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=ANSWER_SECONDS)
     for task in late:
         logger.warning("node %s did not say within %g seconds what it runs", tasks[task], ANSWER_SECONDS)
-    answers: dict[str, Account | str] = {}
+    answers: list[tuple[str, Account | str]] = []
     for task in ready:
         try:
-            answers[tasks[task]] = ray.get(task)
+            answers.append((tasks[task], ray.get(task)))
         except ray.exceptions.RayError as error:
-            answers[tasks[task]] = _no_answer(str(error))
+            answers.append((tasks[task], _no_answer(str(error))))
     return answers
 
 
