@@ -170,7 +170,7 @@ def relative(path: Path) -> str:
     """A path as short as it can be typed here."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):  # it is elsewhere, or the current folder is gone
         return str(path)
 
 
