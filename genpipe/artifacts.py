@@ -16,7 +16,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from genpipe.processes import process_is_alive
 
 MANIFEST = "manifest.json"
 STAGING_PREFIX = ".staging-"
+PARALLEL_BYTES = 1 << 20  # below, starting threads takes longer than hashing
 FULL_BYTES = 64 * 1024  # less than this free is a full disk
 
 
@@ -94,6 +96,27 @@ def _is_full(path: Path) -> bool:
     return shutil.disk_usage(there).free < FULL_BYTES
 
 
+def _synced(folder: Path) -> dict[str, dict[str, Any]]:
+    """Checksums and sizes of all files below a folder, once they and their folders are on the disk."""
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        _sync(path)
+    files = [path for path in paths if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": digest, "bytes": path.stat().st_size}
+        for path, digest in zip(files, _checksums(files), strict=True)
+    }
+
+
+def _checksums(files: Sequence[Path]) -> list[str]:
+    """SHA-256 of each, by as many threads as there are cores: hashing holds no lock."""
+    threads = min(len(files), os.cpu_count() or 1)
+    if threads < 2 or sum(path.stat().st_size for path in files) < PARALLEL_BYTES:
+        return [sha256(path) for path in files]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(sha256, files))
+
+
 def publish(
     folder: Path,
     final: Path,
@@ -108,11 +131,7 @@ def publish(
     expected: a manifest's files that these must be, for a copy; ArtifactError names the first that is not.
     """
     with disk_errors_named(final.parent):
-        files = {}
-        for path in sorted(folder.rglob("*")):
-            _sync(path)
-            if path.is_file():
-                files[path.relative_to(folder).as_posix()] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+        files = _synced(folder)
         if expected is not None:
             _compare(final, files, expected)
         text = json.dumps({"facts": dict(facts), "files": files}, indent=1, sort_keys=True)
@@ -166,9 +185,10 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
-        size = path.stat().st_size if path.is_file() else None
-        compare_size(folder, name, size, expected)
-        if sha256(path) != expected["sha256"]:
+        compare_size(folder, name, path.stat().st_size if path.is_file() else None, expected)
+    digests = _checksums([folder / name for name in manifest.files])
+    for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
+        if digest != expected["sha256"]:
             raise ArtifactError(f"artifact {folder}: {name} does not match its checksum")
     return manifest
 

@@ -6,14 +6,18 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import click
 
 from genpipe.api import tracking_uri
+from genpipe.cli.run import store_option
 from genpipe.errors import GenpipeError, UsageError
 from genpipe.workspace import Workspace
+
+NUM_PROBE_REQUESTS = 3
 
 
 @click.group()
@@ -58,6 +62,7 @@ def ui(workspace: str | None, port: int, host: str) -> None:
 
 
 @click.command()
+@store_option
 @click.pass_obj
 def doctor(workspace: str | None) -> None:
     """Check the installation, the compiled core and the machine; exit code 1 where something is wrong."""
@@ -69,6 +74,7 @@ def doctor(workspace: str | None) -> None:
         ("ray", lambda: _package("ray")),
         ("mlflow", lambda: _package("mlflow")),
         ("workspace", lambda: _workspace(Workspace.choose(workspace))),
+        ("store", lambda: _store(Workspace.choose(workspace))),
     ]
     failed = 0
     for name, check in checks:
@@ -125,3 +131,12 @@ def _workspace(space: Workspace) -> str:
     if free < 1:
         raise GenpipeError(f"{space.root}: only {free:.1f} GiB free")
     return f"{space.root}, {free:.0f} GiB free"
+
+
+def _store(space: Workspace) -> str:
+    if space.store is None:
+        return "none (GENPIPE_STORE, --store)"
+    started = time.perf_counter()
+    space.store.probe()
+    milliseconds = 1000 * (time.perf_counter() - started) / NUM_PROBE_REQUESTS
+    return f"{space.store.address} takes writes, {milliseconds:.0f} ms a request"
