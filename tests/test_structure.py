@@ -67,7 +67,7 @@ def test_nothing_is_unpickled():
 
 
 def test_core_and_plugins_need_neither_ray_nor_mlflow():
-    on_ray = {f"genpipe.execution.{name}" for name in ("cluster", "connect", "capacity", "nodes")}
+    on_ray = {f"genpipe.execution.{name}" for name in ("cluster", "connect", "capacity", "letters", "nodes")}
     on_ray |= {"genpipe.parallel.actors", "genpipe.parallel.ray_data", "genpipe.submission.dashboard"}
     on_ray |= {"genpipe.training.ray_train", "genpipe.training.ray_leftovers", "genpipe.sweeps.tuner"}
     allowed = {"ray": on_ray, "mlflow": {"genpipe.tracking.mlflow_sender"}}

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from genpipe.execution import capacity, nodes
 from genpipe.execution.connect import connect, leave, prepare
 from genpipe.execution.job import DIED, FAILED, Job, Outcome, run_job
 from genpipe.execution.threads import wait_politely
 
+if TYPE_CHECKING:
+    from genpipe.execution.letters import LetterBox
+
 
 def _remote_job(job: Job) -> Outcome:
-    return run_job(job, redirect=True)
+    if job.site.is_seen or job.site.store is None:
+        return run_job(job, redirect=True)
+    from genpipe.execution.letters import reaching_the_driver
+
+    with reaching_the_driver(job.site, Path(job.log), Path(job.progress)):
+        return run_job(job, redirect=True)
+
+
+def _letter_box(jobs: Iterable[Job]) -> LetterBox | None:
+    site = next((job.site for job in jobs), None)
+    if site is None or site.store is None:
+        return None  # then all nodes see the run's folder
+    from genpipe.execution.letters import LetterBox
+
+    return LetterBox(site)
 
 
 class RayExecutor:
@@ -22,6 +40,7 @@ class RayExecutor:
     def __init__(self, address: str | None = None) -> None:
         self._address = address
         self._tasks: dict[Any, Job] = {}
+        self._letters: LetterBox | None = None
         self._ours = False
         self._imported = False
 
@@ -33,6 +52,7 @@ class RayExecutor:
         capacity.check(jobs, may_grow=self._address is not None)
         if self._address is not None:
             nodes.check(jobs)
+            self._letters = _letter_box(jobs)
 
     def submit(self, job: Job) -> None:
         import ray
@@ -48,6 +68,8 @@ class RayExecutor:
         if not self._tasks:
             return []
         ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
+        if self._letters is not None:
+            self._letters.empty(wait=bool(ready))  # before its end is told, a step's log is here
         return [self._outcome(task, self._tasks.pop(task)) for task in ready]
 
     def _outcome(self, task: Any, job: Job) -> Outcome:
@@ -86,5 +108,7 @@ class RayExecutor:
             with contextlib.suppress(Exception):  # the cluster may be gone already, and it is being left anyway
                 ray.cancel(task, force=True)
         self._tasks.clear()
+        if self._letters is not None:
+            self._letters.close()
         if self._ours:
             leave()

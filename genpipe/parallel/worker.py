@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -51,6 +52,7 @@ class Worker:
     def __init__(self, number: int, cpus: int, log: str, site: Site | None, hang_seconds: float) -> None:
         self._number, self._cpus, self._log = number, cpus, log
         self._site, self._hang_seconds = site, hang_seconds
+        self._reaching = contextlib.ExitStack()
         self._function: Callable[[Any], Any] | None = None
         self._failed: Failed | None = None
 
@@ -62,7 +64,13 @@ class Worker:
         from genpipe.execution.threads import wait_politely
 
         wait_politely()  # before torch is imported
-        log = Path(self._log) if self._site is None else self._site.path(self._log)
+        log = Path(self._log)
+        if self._site is not None and not self._site.is_seen:
+            from genpipe.execution.letters import reaching_the_driver
+
+            log, _ = self._reaching.enter_context(
+                reaching_the_driver(self._site, log, name=f"worker{self._number}")
+            )
         self._watch = Watch(output_to(log, self._number), self._hang_seconds)
         import torch
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from genpipe.artifacts import read_manifest
 from genpipe.errors import GenpipeError, StoreError, UsageError
@@ -41,10 +39,11 @@ class Site:
     @property
     def is_shared(self) -> bool:
         """Whether this process sees the driver's workspace."""
-        return not self.detached and self._is_seen
+        return not self.detached and self.is_seen
 
     @property
-    def _is_seen(self) -> bool:
+    def is_seen(self) -> bool:
+        """Whether this process sees the sender's workspace."""
         return (self.store is None or _node_home() in (None, Path(self.root))) and os.path.isdir(self.run)
 
     def seen_from_here(self) -> Site:
@@ -62,7 +61,7 @@ class Site:
 
     def root_here(self) -> Path:
         """This machine's folder; UsageError where it can have none."""
-        if self._is_seen:
+        if self.is_seen:
             return Path(self.root)
         if self.store is None:
             raise UsageError(
@@ -93,37 +92,6 @@ class Site:
 
     def _turns(self, artifact: Path) -> Path:
         return self.root_here() / "scratch" / artifact.name
-
-    def localized(self, value: Any) -> Any:
-        """Plain data for this machine: every Path in it leads to what it was for the sender, artifacts brought here.
-
-        Looks into dataclasses, mappings, lists and tuples; where the workspace is seen, nothing changes.
-        """
-        if self._is_seen or self.store is None:
-            return value
-        if isinstance(value, Path):
-            return self._localized_path(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
-            here = self.localized(parts)
-            changed = {name: here[name] for name in parts if here[name] is not parts[name]}
-            return dataclasses.replace(value, **changed) if changed else value
-        if isinstance(value, dict):
-            return {key: self.localized(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            items = [self.localized(item) for item in value]
-            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        return value
-
-    def _localized_path(self, there: Path) -> Path:
-        try:
-            below = there.relative_to(self.root)
-        except ValueError:
-            return there
-        if below.parts[:1] != ("artifacts",) or len(below.parts) < 3:
-            return self.path(there)
-        artifact = Path(self.root).joinpath(*below.parts[:3])
-        return self.artifact(artifact).joinpath(*below.parts[3:])
 
     def keep(self, there: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Sends an artifact that was made here to the store, from where other machines take it.

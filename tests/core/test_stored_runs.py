@@ -1,7 +1,11 @@
 """Runs of the toy pipeline whose workspace has a store."""
 
 import errno
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,9 @@ from genpipe.runs import find_run
 from genpipe.stores import Store, StoredFolder
 from genpipe.stores.patience import Patience
 from genpipe.workspace import Workspace
+from tests.faulty_store import FOLDER as FAULTY
+
+TOY = Path(__file__).parents[1] / "toy_plugin"
 
 
 @pytest.fixture(autouse=True)
@@ -211,3 +218,67 @@ def test_the_command_line_takes_a_store(command, toy_recipe, faulty):
     assert wrong.returncode == 2
     assert "there is no protocol 's3x'" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+NODES = """
+import os, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for name in ("a", "b"):
+    os.environ["GENPIPE_NODE_HOME"] = os.path.join(sys.argv[1], name)
+    cluster.add_node(num_cpus=2, resources={name: 8})
+print("at", cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    """A cluster of two nodes that see neither the driver's workspace nor each other's: (address, their homes)."""
+    homes = tmp_path_factory.mktemp("nodes")
+    path = os.pathsep.join([str(TOY), str(FAULTY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(
+        [sys.executable, "-c", NODES, str(homes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
+        address = next(line.split()[1].decode() for line in process.stdout if line.startswith(b"at "))
+        yield address, homes
+        process.stdin.close()
+        process.wait(60)
+
+
+PLACES = ("resources.left.custom={a: 1}", "resources.right.custom={b: 1}", "resources.sum.custom={a: 1}")
+
+
+@pytest.fixture
+def on_nodes(run, nodes, tmp_path):
+    def start(machine, *overrides, **options):
+        address, _ = nodes
+        store = (tmp_path / "files").as_uri()  # the cluster is older than this test's faulty store
+        return run(machine, *PLACES, *overrides, store=store, executor="ray", address=address, **options)
+
+    return start
+
+
+@pytest.mark.slow
+def test_nodes_without_a_common_folder_run_from_the_store(on_nodes, nodes, tmp_path):
+    finished = on_nodes("driver", "left.value=2", "right.seconds=3")
+    _, homes = nodes
+    key = {name: step.artifact for name, step in finished.steps.items()}
+    assert (homes / "a" / key["left"]).is_dir()
+    assert (homes / "b" / key["right"]).is_dir()
+    assert not (homes / "b" / key["sum"]).exists()
+    verify(homes / "a" / key["right"])  # fetched for the sum
+    assert (finished.artifact("sum") / "number.txt").read_text() == "3.0"
+    assert "this is the number stage" in finished.log("left").read_text()
+    progress = [json.loads(line) for line in finished.progress("right").read_text().splitlines()]
+    assert progress
+    assert set(statuses(on_nodes("other", "left.value=2")).values()) == {"CACHED"}
+
+
+@pytest.mark.slow
+def test_a_step_that_fails_on_such_a_node_shows_its_log(on_nodes):
+    with pytest.raises(StepFailed, match="one over none") as error:
+        on_nodes("driver", "right.then=bug")
+    assert any("ZeroDivisionError" in line for line in error.value.tail)

@@ -1,9 +1,7 @@
 """A run's workspace as other machines see it."""
 
 import socket
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -42,7 +40,7 @@ def test_where_the_workspace_is_seen_paths_stay_as_they_are(site, faulty):
     faulty.forget()
     path = Path(site.root) / "artifacts" / "model" / "key"
     assert site.is_shared
-    assert site.artifact(path) == site.path(path) == site.localized(path) == path
+    assert site.artifact(path) == site.path(path) == path
     assert site.seen_from_here() == site
     assert faulty.operations == []
 
@@ -81,34 +79,6 @@ def test_else_a_temporary_folder_of_this_user_s_own(site, tmp_path, monkeypatch)
     home.symlink_to(tmp_path)
     with pytest.raises(GenpipeError, match="it belongs to somebody else"):
         other.root_here()
-
-
-@dataclass(frozen=True)
-class Source:
-    model: Path
-    seed: int
-
-
-class Pair(NamedTuple):
-    first: Path
-    second: int
-
-
-def test_paths_in_plain_data_lead_to_the_same_things_here(elsewhere, tmp_path):
-    root, node = Path(elsewhere.root), tmp_path / "node"
-    artifact = root / "artifacts" / "model" / "key"
-    outside = Path("/usr/share/data")
-    given = {
-        "source": Source(artifact, 3),
-        "list": [artifact / "file", outside],
-        "pair": Pair(root / "scratch" / "k", 1),
-    }
-    assert elsewhere.localized(given) == {
-        "source": Source(node / "artifacts" / "model" / "key", 3),
-        "list": [node / "artifacts" / "model" / "key" / "file", outside],
-        "pair": Pair(node / "scratch" / "k", 1),
-    }
-    verify(node / "artifacts" / "model" / "key")
 
 
 def test_what_is_made_elsewhere_is_sent_and_an_earlier_one_s_content_is_taken(elsewhere, tmp_path):
