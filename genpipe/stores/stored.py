@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any
 
 from genpipe.artifacts import MANIFEST, Manifest, compare_size, parse_manifest, publish, read_manifest, staging, verify
 from genpipe.errors import ArtifactError, StoreError
-from genpipe.execution.turns import sole_maker
+from genpipe.execution.turns import Taken, sole_maker
 from genpipe.stores.store import Store, in_parallel
 
 logger = logging.getLogger("genpipe.stores")
 
 NUM_SETTLING_ROUNDS = 3
+TURN_SECONDS = 0.2
 
 
 def tree(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -174,15 +176,22 @@ class StoredFolder:
         with contextlib.suppress(ArtifactError):
             look(final)
             return final
-        with sole_maker(turns):
+        while True:
             try:
-                look(final)
-            except ArtifactError as error:
-                if final.exists():
-                    logger.warning("%s; it is fetched again", error)
-                manifest = self.fetch(final, replace=final.exists())
-                logger.info("fetched %s, %.1f MiB", self, num_bytes(manifest) / 2**20)
-        return final
+                with sole_maker(turns):
+                    self._bring(final, look)
+                return final
+            except Taken:  # by who makes it here, or fetches it too
+                time.sleep(TURN_SECONDS)
+
+    def _bring(self, final: Path, look: Callable[[Path], Manifest]) -> None:
+        try:
+            look(final)
+        except ArtifactError as error:
+            if final.exists():
+                logger.warning("%s; it is fetched again", error)
+            manifest = self.fetch(final, replace=final.exists())
+            logger.info("fetched %s, %.1f MiB", self, num_bytes(manifest) / 2**20)
 
     def discard(self) -> None:
         """Removes the folder so that it never looks whole on the way: its manifest goes first."""
