@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 
-from genpipe.artifacts import STAGING_PREFIX
+from genpipe.artifacts import MANIFEST, STAGING_PREFIX
+from genpipe.errors import StoreError
+from genpipe.stores import StoredFolder
+
+logger = logging.getLogger("genpipe.stores")
 
 MAX_DEATHS = 3
 
 
 class Attempts:
-    """Counts a step's deaths in a row without progress; progress is a file that is new in its scratch folder, or grew.
+    """Counts a step's deaths in a row without progress: a file that is new in its scratch folder or grew, or that the
+    store was sent.
 
     What is not kept there is lost with the process, however far it got, so it counts for nothing.
     """
 
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self._seen = self._kept()
+    def __init__(self, scratch: Path, stored: StoredFolder | None = None) -> None:
+        self._scratch, self._stored = scratch, stored
+        self._seen = self._kept_here()  # what the store has is looked at where somebody dies
         self.deaths = 0
         self.in_a_row = 0
 
@@ -36,6 +42,9 @@ class Attempts:
         return bool(self._kept())
 
     def _kept(self) -> set[tuple[str, int]]:
+        return self._kept_here() | self._kept_there()
+
+    def _kept_here(self) -> set[tuple[str, int]]:
         """Files and their sizes."""
         found = set()
         for path in self._scratch.rglob("*"):
@@ -44,3 +53,14 @@ class Attempts:
                 if not any(part.startswith(STAGING_PREFIX) for part in below.parts):
                     found.add((str(below), path.stat().st_size if path.is_file() else 0))
         return found
+
+    def _kept_there(self) -> set[tuple[str, int]]:
+        """Checkpoints by another machine, whose folder is not seen here."""
+        if self._stored is None:
+            return set()
+        try:
+            names = self._stored.store.sizes(self._stored.path)
+        except StoreError as error:
+            logger.warning("%s; what a step kept there counts for nothing", error)
+            return set()
+        return {(name, size) for name, size in names.items() if name.endswith(f"/{MANIFEST}")}

@@ -50,7 +50,7 @@ class Loop:
         self._waiting = dict(jobs)
         self._running: dict[str, Job] = {}
         self._elsewhere: dict[str, Job] = {}  # another process is making the same
-        self._attempts = {name: Attempts(Path(job.scratch)) for name, job in jobs.items()}
+        self._attempts = {name: Attempts(Path(job.scratch), job.site.stored(job.scratch)) for name, job in jobs.items()}
         self._done = {name for name, planned in plan.steps.items() if planned.hit}
         self._looked = 0.0
         self._stalls, self._stop_stalled = (

@@ -19,7 +19,7 @@ from genpipe.digest import CodeDigests
 from genpipe.errors import GenpipeError
 from genpipe.execution.job import Job
 from genpipe.registry import KINDS, registry
-from genpipe.stores import Site
+from genpipe.stores import Site, Store
 
 NEEDED = "GENPIPE_NEEDS_ENVIRONMENT"  # names of variables that every node must have; of `genpipe submit --secret`
 CORE = "core_ext"  # the compiled core among the digests of code
@@ -91,9 +91,11 @@ def look(modules: Collection[str], needed: Sequence[str], site: Site) -> Account
         code = digests.closure(name for name in modules if name != CORE)
     except GenpipeError as error:
         core, code = str(error), digests.closure(name for name in modules if not name.startswith("genpipe.ops"))
+    workspace = ""
     try:
         site.root_here()
-        workspace = ""
+        if site.store is not None:
+            Store.at(site.store.address).probe()  # its package and its credentials are this node's business too
     except GenpipeError as error:
         workspace = str(error)
     return Account(_versions(), code, core, [name for name in needed if not os.environ.get(name)], workspace)

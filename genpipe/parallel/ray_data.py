@@ -17,6 +17,7 @@ import ray
 import ray.data
 from ray.data import DataContext, ExecutionResources
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from genpipe.components import load_reference
 from genpipe.errors import GenpipeError
@@ -36,7 +37,7 @@ class OnRayData:
 
     A task that was lost with its process or node is run again by Ray, so that items may be done twice. scratch: a
     folder that all processes see, where each leaves a mark of what it began. hang_seconds: how long an item may use
-    no processor time. alive: called now and then while work goes on.
+    no processor time. alive: called now and then while work goes on. on_this_node: where other nodes may not see it.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class OnRayData:
         *,
         hang_seconds: float = HANG_SECONDS,
         alive: Callable[[], None] = lambda: None,
+        on_this_node: bool = False,
     ) -> None:
         self.num_workers, self._resources, self._scratch = num_workers, resources, scratch
         self._hang_seconds, self._alive = hang_seconds, alive
+        self._on_this_node = on_this_node
 
     def map(self, task: str, shared: Any, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """See FanOut.map."""
@@ -68,6 +71,7 @@ class OnRayData:
                 _Doer(work, marks, self._hang_seconds),
                 concurrency=min(self.num_workers, num_blocks),
                 **self._resources.ray_options(),
+                **(_here() if self._on_this_node else {}),
             )
             try:
                 for row in done.iter_rows():
@@ -117,6 +121,11 @@ class OnRayData:
             for name, value in before.items():
                 setattr(context, name, value)
             theirs.setLevel(level)
+
+
+def _here() -> dict[str, Any]:
+    node = ray.get_runtime_context().get_node_id()
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 class _Doer:

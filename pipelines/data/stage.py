@@ -97,7 +97,8 @@ def _workers(context: StepContext, source: Source) -> FanOut:
     from genpipe.parallel.ray_data import OnRayData
 
     workers, alive = context.fan_out.num_workers, context.progress.again
-    return OnRayData(workers, context.resources, context.scratch, alive=alive)
+    may_be_apart = context.site is not None and context.site.store is not None
+    return OnRayData(workers, context.resources, context.scratch, alive=alive, on_this_node=may_be_apart)
 
 
 def _in_order(results: Any, num: int) -> list[Any]:
