@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ logger = logging.getLogger("genpipe")
 
 INTERVAL_SECONDS = 0.5
 ANSWER_SECONDS = 15.0
+BOX_SECONDS = 30.0
 MAX_LETTER_BYTES = 2**20
 
 
@@ -110,7 +112,8 @@ class _Sender:
     def __init__(self, site: Site, files: Sequence[Path]) -> None:
         self._folder = Path(site.run)
         self._offsets = {file: file.stat().st_size if file.exists() else 0 for file in files}
-        self._box: Any = ray.get_actor(_name(site))  # of the run, which has it by the same name everywhere
+        self._name = _name(site)
+        self._box: Any = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="letters")
 
@@ -120,17 +123,29 @@ class _Sender:
     def stop(self) -> None:
         """Sends the rest, and waits until it has arrived."""
         self._ended.set()
-        self._thread.join(ANSWER_SECONDS)
+        self._thread.join(BOX_SECONDS + ANSWER_SECONDS)
 
     def _follow(self) -> None:
         try:
+            self._find_box()
             while not self._ended.wait(INTERVAL_SECONDS):
                 self._send()
             last = self._send()
             if last is not None:
                 ray.get(last, timeout=ANSWER_SECONDS)
-        except (ray.exceptions.RayError, OSError) as error:
+        except (ray.exceptions.RayError, ValueError, OSError) as error:
             logger.warning("this log could not be sent to the driver: %s", str(error).partition("\n")[0])
+
+    def _find_box(self) -> None:
+        """The run's, by its name; it may be coming up still."""
+        deadline = time.monotonic() + BOX_SECONDS
+        while self._box is None:
+            try:
+                self._box = ray.get_actor(self._name)
+            except ValueError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def _send(self) -> Any:
         """Sends what is new; the answer to the last letter, None where there was none."""
