@@ -68,9 +68,7 @@ class Worker:
         if self._site is not None and not self._site.is_seen:
             from genpipe.execution.letters import reaching_the_driver
 
-            log, _ = self._reaching.enter_context(
-                reaching_the_driver(self._site, log, name=f"worker{self._number}")
-            )
+            log, _ = self._reaching.enter_context(reaching_the_driver(self._site, log, name=f"worker{self._number}"))
         self._watch = Watch(output_to(log, self._number), self._hang_seconds)
         import torch
 
