@@ -29,6 +29,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from genpipe.errors import GenpipeError, UsageError
+from genpipe.execution.letters import reaching_the_driver
 from genpipe.model import Model
 from genpipe.parallel import WorkerResources
 from genpipe.parallel.worker import output_to
@@ -185,11 +186,24 @@ def _work(config: Mapping[str, Any]) -> dict[str, Any]:
     orders: Orders = config["orders"]
     rank = ray.train.get_context().get_world_rank()
     torch.set_num_threads(orders.cpus)
-    orders = _on_this_machine(orders)
-    file = output_to(Path(orders.log), rank) if orders.log else None
+    with _files(orders, rank) as (log_file, progress_file):
+        return _train(_on_this_machine(orders), rank, log_file, progress_file)
+
+
+def _files(orders: Orders, rank: int) -> contextlib.AbstractContextManager[tuple[Path | None, Path | None]]:
+    """Where this worker logs, and tells of progress: its machine's files, whose content reaches the driver."""
+    log_file = Path(orders.log) if orders.log else None
+    progress_file = Path(orders.progress) if orders.progress and rank == 0 else None
+    if orders.site is None or log_file is None:
+        return contextlib.nullcontext((log_file, progress_file))
+    return reaching_the_driver(orders.site, log_file, progress_file, name=f"rank{rank}")
+
+
+def _train(orders: Orders, rank: int, log_file: Path | None, progress_file: Path | None) -> dict[str, Any]:
+    file = output_to(log_file, rank) if log_file else None
     device = ray.train.torch.get_device() if orders.assignment.device == "cuda" else torch.device("cpu")
     assignment = dataclasses.replace(orders.assignment, device=str(device))
-    progress = ProgressFile(Path(orders.progress) if orders.progress and rank == 0 else None)
+    progress = ProgressFile(progress_file)
     with contextlib.closing(progress), Watch(orders.hang_seconds, file) as watch:
         try:
             group = TorchGroup(device, heard=watch.heard)
@@ -214,8 +228,6 @@ def _on_this_machine(orders: Orders) -> Orders:
     return dataclasses.replace(
         orders,
         assignment=dataclasses.replace(given, data=str(data), scratch=str(path(given.scratch))),
-        log=str(path(orders.log)) if orders.log else None,
-        progress=str(path(orders.progress)) if orders.progress else None,
         site=site.seen_from_here(),
     )
 
