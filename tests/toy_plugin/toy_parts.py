@@ -20,6 +20,7 @@ class NumberConfig(Config):
     then: Literal["succeed", "mistake", "bug", "exit", "die", "die_once", "hang"] = "succeed"
     child: bool = False  # leave a process running
     num_bytes: int = 0  # to write
+    until: str | None = None  # a file whose coming ends the work, instead of the time
     source: DatasetChoice | None = None
     meet: str | None = None  # a folder in which to wait for another step
 
@@ -127,7 +128,7 @@ def number(context):
         subprocess.Popen(["sleep", "600"])
     deadline = time.monotonic() + config.seconds
     at = 0
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline if config.until is None else not os.path.exists(config.until):
         time.sleep(0.02)
         at += 1
         context.progress(at, None, loss=1 / at)
