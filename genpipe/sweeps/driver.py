@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -28,7 +29,10 @@ from genpipe.sweeps.tasks import Tasks, held_by
 from genpipe.sweeps.tracking import Untracked, tracking_of
 from genpipe.workspace import Workspace
 
+logger = logging.getLogger("genpipe")
+
 ID_LENGTH = 8
+CONNECT_ATTEMPTS = 3
 STOP_ON = "loss"
 
 
@@ -196,7 +200,7 @@ def _run(
     watchers: Sequence[Callable[[TrialRecord], None]],
     received: list[int],
 ) -> None:
-    from genpipe.execution.connect import connect, leave, prepare
+    from genpipe.execution.connect import leave, prepare
     from genpipe.execution.session import Session
     from genpipe.execution.threads import wait_politely
     from genpipe.execution.watch import VARIABLE
@@ -209,7 +213,7 @@ def _run(
     ours = False
     try:
         prepare(address)
-        ours = connect(address)
+        ours = _connect(address)
         from genpipe.sweeps.tuner import EarlyStopping, check_capacity, run_trials
 
         check_capacity(amounts)
@@ -239,6 +243,23 @@ def _run(
         session.close()
         close_dead_runs(tasks.workspace)
         record.close_runs()
+
+
+def _connect(address: str | None) -> bool:
+    """See genpipe.execution.connect; an embedded Ray that does not come up, as on a busy machine, is tried again."""
+    from genpipe.execution.connect import connect, leave
+
+    for left in reversed(range(CONNECT_ATTEMPTS)):
+        try:
+            return connect(address)
+        except Exception as error:  # Ray raises bare ones where a server of its own is late
+            if address is not None or not left:
+                if isinstance(error, GenpipeError):
+                    raise
+                raise GenpipeError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+            logger.warning("Ray did not start (%s); once more", str(error).splitlines()[0])
+            leave()
+    raise AssertionError
 
 
 def _conclude(record: SweepRecord, tracked: Untracked) -> Ranking:

@@ -118,11 +118,11 @@ def full_name(asked: str, known: Iterable[str]) -> str:
         if found:
             raise UsageError(f"several numbers are a '{asked}': {', '.join(found)}")
     short = {name.partition(".")[2]: name for name in names}
-    raise UsageError(f"no step gives a number '{asked}'{nearest(asked, [*names, *short])}" + _there_is(names))
-
-
-def _there_is(names: Sequence[str]) -> str:
-    return f" (there is {', '.join(names)})" if names else ""
+    there = f" (there is {', '.join(names)})" if names else ""
+    raise UsageError(
+        f"no step gives a number '{asked}'{nearest(asked, [*names, *short])}{there}; nothing is lost, the same command "
+        "with another --metric ranks what has run"
+    )
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
