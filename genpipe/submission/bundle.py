@@ -14,6 +14,7 @@ import yaml
 from genpipe.digest import digest
 from genpipe.errors import UsageError
 from genpipe.recipe import Recipe
+from genpipe.submission.places import placed
 
 MAX_BYTES = 32 * 2**20
 NUM_LARGEST = 3
@@ -30,10 +31,12 @@ def bundle(recipe: Recipe, include: Iterable[str]) -> Files:
     in them are found; anything else keeps its path relative to the current folder, or its name where it lies
     outside. UsageError where it would be too large.
     """
-    files: Files = {recipe_file(recipe): yaml.safe_dump(dict(recipe.resolved), sort_keys=False).encode()}
+    included: Files = {}
     for given in include:
-        for place, content in _included(Path(os.path.expanduser(given))):
-            files[place] = content
+        included.update(_included(Path(os.path.expanduser(given))))
+    places = {os.path.abspath(content): place for place, content in included.items() if isinstance(content, Path)}
+    values = placed(dict(recipe.resolved), places)
+    files: Files = {recipe_file(recipe): yaml.safe_dump(values, sort_keys=False).encode(), **included}
     sizes = {place: len(c) if isinstance(c, bytes) else c.stat().st_size for place, c in files.items()}
     if sum(sizes.values()) > MAX_BYTES:
         largest = sorted(sizes, key=lambda place: -sizes[place])[:NUM_LARGEST]

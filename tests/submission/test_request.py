@@ -128,6 +128,36 @@ def test_included_paths_keep_their_place_and_leave_caches_behind(recipe, tmp_pat
     assert places == {"digits-mixture.yaml", "data/a.csv", "data/deep/b.csv", "c.csv"}
 
 
+@pytest.mark.parametrize(
+    ("include", "path", "sent"),
+    [
+        ("data", "data", "data"),
+        ("data", "data/*.csv", "data/*.csv"),
+        ("data", "data/deep/b.csv", "data/deep/b.csv"),
+        ("data/a.csv", "data/a.csv", "data/a.csv"),
+        ("data/a.csv", "data/{a,b}.csv", "data/{a,b}.csv"),
+        ("c.csv", "*.csv", "*.csv"),
+        ("c.csv", "c.csv", "c.csv"),
+        ("OUTSIDE/far", "OUTSIDE/far", "far"),
+        ("OUTSIDE/far", "OUTSIDE/far/d.csv", "far/d.csv"),
+        ("OUTSIDE/far/d.csv", "OUTSIDE/far/*.csv", "*.csv"),
+        ("data", "c.csv", None),
+        ("data/a.csv", "data-2/a.csv", None),
+        ("data", "s3://bucket/data/a.csv", None),
+    ],
+)
+def test_paths_to_what_is_included_count_from_the_jobs_folder(include, path, sent, recipe, tmp_path_factory):
+    outside = str(tmp_path_factory.mktemp("outside"))
+    for name in ("data/a.csv", "data/deep/b.csv", "c.csv", f"{outside}/far/d.csv"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    data = {"dataset": {"name": "csv", "path": path.replace("OUTSIDE", outside)}}
+    mine = load_recipe({"pipeline": "single", "model": "gaussian_mixture", "data": data}, registry=registry())
+    (content, *_) = bundle(mine, [include.replace("OUTSIDE", outside)]).values()
+    unchanged = mine.resolved["data"]["dataset"]["path"]
+    assert yaml.safe_load(content)["data"]["dataset"]["path"] == (unchanged if sent is None else sent)
+
+
 def test_plugins_of_an_installed_folder_and_of_a_wheel_come_to_the_top(recipe, tmp_path):
     with zipfile.ZipFile("mine-1-py3-none-any.whl", "w") as archive:
         archive.writestr("mine/__init__.py", "")
