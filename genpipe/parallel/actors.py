@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -24,12 +25,14 @@ HANG_SECONDS = 300.0
 TICK_SECONDS = 0.5
 NOTICE_SECONDS = 20.0
 ALIVE_SECONDS = 20.0
-PARTING_SECONDS = 1.0
-MAX_STILLBORN = 4  # workers in a row that die before they have done anything
+MAX_STILLBORN = 8  # workers in a row that die as they start
 
 
 class _Member:
-    """An actor as the step's process sees it. given: each item that it has, by the reference to its answer."""
+    """An actor as the step's process sees it.
+
+    given: each item that it has, by the reference to its answer; stale: answers that nobody waits for any more.
+    """
 
     def __init__(
         self, number: int, resources: WorkerResources, log: Path, site: Site | None, hang_seconds: float
@@ -40,7 +43,7 @@ class _Member:
         self.starting: Any = self.handle.ready.remote()
         self.begun: tuple[int, Any] | None = None
         self.given: dict[Any, int] = {}
-        self.has_worked = False
+        self.stale: set[Any] = set()
 
 
 class OnActors:
@@ -108,19 +111,17 @@ class OnActors:
         logger.warning("worker %d was lost: %s", member.number, reason)
         self._dismiss(member)
         ledger.lost(member, reason)
-        self._num_stillborn = 0 if member.has_worked else self._num_stillborn + 1
+        self._num_stillborn += member.starting is not None
         if self._num_stillborn >= MAX_STILLBORN:
-            raise GenpipeError(f"{MAX_STILLBORN} workers in a row were lost before they did anything: {reason}")
+            raise GenpipeError(f"{MAX_STILLBORN} workers in a row were lost before they were up: {reason}")
 
     def _part(self, ledger: Ledger[_Member]) -> None:
-        """Ends those that still work on what nobody waits for: copies of what is done, or of what has failed."""
-        busy = [ref for member in self._members for ref in member.given]
-        if busy and not ledger.num_unfinished:
-            ray.wait(busy, num_returns=len(busy), timeout=PARTING_SECONDS)
+        """Ends those that hang on to an item, or whose work has failed; copies of what is done may end by themselves."""
+        now = time.monotonic()
         for member in list(self._members):
-            left = list(member.given)
-            if left and len(ray.wait(left, num_returns=len(left), timeout=0)[0]) < len(left):
+            if member.given and (ledger.num_unfinished or ledger.is_slow(member, now)):
                 self._dismiss(member)
+            member.stale |= set(member.given)
             member.given.clear()
 
     def _notice(self) -> None:
@@ -142,7 +143,7 @@ class OnActors:
 
     def _hand_out(self, ledger: Ledger[_Member], items: Sequence[Any]) -> None:
         """One item each before anybody's second."""
-        able = [member for member in self._members if member.starting is None]
+        able = [member for member in self._members if member.starting is None and not member.stale]
         while able:
             able = [member for member in able if self._give(member, ledger, items)]
 
@@ -166,12 +167,14 @@ class OnActors:
             self._alive()
             self._last_alive = time.monotonic()
         starting = [member.starting for member in self._members if member.starting is not None]
-        refs = [*starting, *(ref for member in self._members for ref in member.given)]
+        refs = [*starting, *(ref for member in self._members for ref in (*member.given, *member.stale))]
         ray.wait(refs, num_returns=1, timeout=TICK_SECONDS)
         came = set(ray.wait(refs, num_returns=len(refs), timeout=0)[0])
         for member in list(self._members):
             if member.starting is not None and member.starting in came and not self._is_up(member, ledger):
                 continue
+            if member.stale & came:
+                self._drop_stale(member, ledger, member.stale & came)
             for ref, position in list(member.given.items()):
                 if ref not in came or member not in self._members:
                     continue
@@ -179,7 +182,6 @@ class OnActors:
                 if isinstance(answer, Failed):
                     raise error_of(answer)
                 if answer is not None and ledger.done(member, position, time.monotonic(), answer.seconds):
-                    self._num_stillborn, member.has_worked = 0, True
                     yield position, answer.result
 
     def _is_up(self, member: _Member, ledger: Ledger[_Member]) -> bool:
@@ -193,8 +195,17 @@ class OnActors:
         if isinstance(answer, Failed):
             raise error_of(answer)
         logger.info("worker %d is up, process %d", member.number, answer.result)
-        member.starting = None
+        member.starting, self._num_stillborn = None, 0
         return True
+
+    def _drop_stale(self, member: _Member, ledger: Ledger[_Member], came: set[Any]) -> None:
+        member.stale -= came
+        try:
+            for ref in came:
+                with contextlib.suppress(TaskCancelledError, RayTaskError):
+                    ray.get(ref)
+        except RayError as error:
+            self._lose(member, ledger, error)
 
     def _answer(self, member: _Member, ledger: Ledger[_Member], ref: Any) -> Any:
         """Done or Failed, or None where the item was dropped or its worker lost."""

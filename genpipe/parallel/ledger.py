@@ -62,15 +62,18 @@ class Ledger(Generic[W]):
             for position in held[1:]:
                 if copies[position] == 1 and position in self._unfinished:
                     return position
-        if not self._seconds:
-            return None
-        limit = max(SLOW_FACTOR * statistics.median(self._seconds), SLOW_SECONDS)
         slow = [
             (self._since[worker], held[0])
             for worker, held in alone
-            if copies[held[0]] == 1 and held[0] in self._unfinished and now - self._since[worker] > limit
+            if copies[held[0]] == 1 and held[0] in self._unfinished and self.is_slow(worker, now)
         ]
         return min(slow)[1] if slow else None
+
+    def is_slow(self, worker: W, now: float) -> bool:
+        """Whether its item takes far longer than others did."""
+        if not self._held.get(worker) or not self._seconds:
+            return False
+        return now - self._since[worker] > max(SLOW_FACTOR * statistics.median(self._seconds), SLOW_SECONDS)
 
     def not_begun(self, position: int, besides: W) -> list[W]:
         """Other workers that hold it behind another item: they need not begin it."""

@@ -31,6 +31,7 @@ def test_an_item_that_takes_long_is_done_twice_and_the_first_answer_counts():
         ledger.next_for("b", 1)
     ledger.done("b", 3, 2.0, 1.0)
     assert ledger.next_for("b", 2.5) is None
+    assert (ledger.is_slow("a", 2.5), ledger.is_slow("a", 4), ledger.is_slow("b", 100)) == (False, True, False)
     assert ledger.next_for("b", 4) == 0
     assert ledger.next_for("c", 100) is None  # two are enough
     assert ledger.done("b", 0, 5.0, 1.0)
