@@ -1,11 +1,12 @@
 """Sampling and evaluation by one worker of one thread, and by two.
 
-    python benchmarks/fan_out.py [sampling | evaluation] [--workers 2] [--rounds 3] [--json FILE]
+    python benchmarks/fan_out.py [sampling | evaluation | overhead] [--workers 2] [--rounds 3] [--json FILE]
 
 The stages themselves run on a diffusion model of a size at which its network's arithmetic is the cost (its weights do
 not matter). One worker is the step's own process; several are Ray actors. Three times are given: of the items, with
 the workers up; of the whole step with the workers up; and of the whole step whose workers have to start, as in a run.
-What the second has over the first is the step's own: opening, merging, writing and drawing pictures.
+What the second has over the first is the step's own: opening, merging, writing and drawing pictures. `overhead` is the
+time per item of items that cost nothing.
 """
 
 from __future__ import annotations
@@ -128,9 +129,25 @@ def measure(kind: str, num_workers: int, rounds: int, folder: Path, inputs: dict
     }
 
 
+def nothing(shared: None) -> Any:
+    """The task of items that cost nothing."""
+    return lambda item: item
+
+
+def overhead(num_workers: int, folder: Path, num_items: int = 2000) -> float:
+    """Seconds per item that the sharing itself takes."""
+    with contextlib.closing(OnActors(num_workers, WorkerResources(cpus=1), folder / "workers.log")) as fan_out:
+        shared = None
+        for num in (100, num_items):
+            begun = time.perf_counter()
+            assert len(list(fan_out.map("benchmarks.fan_out:nothing", shared, range(num)))) == num
+        return (time.perf_counter() - begun) / num_items
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=list(STAGES), help=f"of {', '.join(STAGES)}")
+    kinds = [*STAGES, "overhead"]
+    parser.add_argument("kinds", nargs="*", default=kinds, help=f"of {', '.join(kinds)}")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the figures here; those of other kinds in it are kept")
@@ -152,6 +169,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         inputs = artifacts(Path(folder))
         for kind in args.kinds:
+            if kind == "overhead":
+                seconds = overhead(args.workers, Path(folder))
+                print(f"overhead: {1e3 * seconds:.2f} ms per item, {1 / seconds:.0f} items/s, {args.workers} workers")
+                results[kind] = {**environment, "seconds_per_item": seconds, "workers": args.workers}
+                continue
             one, several = (measure(kind, n, args.rounds, Path(folder), inputs) for n in (1, args.workers))
             print(f"{kind}: {'':26}1 worker  {args.workers} workers   speed-up")
             for key, text in (
