@@ -5,7 +5,8 @@
 Starts itself under torchrun: two processes of one thread each, gloo. In turns, so that a change of the machine's load
 meets all: one worker alone (the other one sleeps), the shared loop with two workers, and a bare loop with
 DistributedDataParallel; each with the same global batch, examples, noise, clipping, fused optimiser and averaging.
-Timed from the third step to the last, without starts and checkpoints; medians over the rounds after a first one.
+Timed from the third step to the last, without starts and checkpoints; medians over the rounds after a first one, of the
+wall clock and of rank 0's processor time, which a busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ CASES: list[tuple[str, dict[str, Any], str, int]] = [  # family, options, data s
     ("diffusion", {}, "digits", 128),
     ("vae", {"channels": 64, "hidden": 512}, "digits", 128),
 ]
+
+
+Moment = tuple[float, float]  # wall clock and processor time, in seconds
+
+
+def now() -> Moment:
+    return time.perf_counter(), time.process_time()
 
 
 def launch() -> None:
@@ -66,21 +74,21 @@ def measure(case: tuple[str, dict[str, Any], str, int], steps: int, rounds: int,
     class Clock(ProgressFile):
         def __init__(self) -> None:
             super().__init__(None)
-            self.times: list[float] = []
+            self.times: list[Moment] = []
 
         def __call__(self, at: int, total: int | None = None, *, keep: bool = False, **numbers: float) -> None:
-            self.times.append(time.perf_counter())
+            self.times.append(now())
 
-    def ours(group: Group) -> list[float]:
+    def ours(group: Group) -> list[Moment]:
         model, clock = build_model(family, family.config_class(**options), split.spec, seed=0), Clock()
         with tempfile.TemporaryDirectory() as folder:
             train(model, split, config, seed=0, device="cpu", scratch=Path(folder), progress=clock, group=group)
         return clock.times
 
-    def alone() -> list[float]:
+    def alone() -> list[Moment]:
         return ours(Group()) if rank == 0 else []
 
-    def ddp() -> list[float]:
+    def ddp() -> list[Moment]:
         model = build_model(family, family.config_class(**options), split.spec, seed=0)
 
         class Loss(torch.nn.Module):
@@ -110,20 +118,24 @@ def measure(case: tuple[str, dict[str, Any], str, int], steps: int, rounds: int,
             optimizer.step()
             with torch.no_grad():
                 torch._foreach_lerp_(average, parameters, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
-            times.append(time.perf_counter())
+            times.append(now())
         return times
 
-    sides: dict[str, Callable[[], list[float]]] = {"one": alone, "two": lambda: ours(TorchGroup()), "ddp": ddp}
+    sides: dict[str, Callable[[], list[Moment]]] = {"one": alone, "two": lambda: ours(TorchGroup()), "ddp": ddp}
     rates: dict[str, list[float]] = {side: [] for side in sides}
+    processor_rates: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(rounds + 1):
         for side in list(sides)[:: 1 if turn % 2 else -1]:
             dist.barrier()
             times = sides[side]()
             if rank == 0 and turn > 0:
-                rates[side].append((len(times) - 1 - WARM_STEPS) / (times[-1] - times[WARM_STEPS]))
+                wall, processor = (end - start for start, end in zip(times[WARM_STEPS], times[-1], strict=True))
+                rates[side].append((len(times) - 1 - WARM_STEPS) / wall)
+                processor_rates[side].append((len(times) - 1 - WARM_STEPS) / processor)
     if rank != 0:
         return {}
     median = {side: statistics.median(values) for side, values in rates.items()}
+    processor_median = {side: statistics.median(values) for side, values in processor_rates.items()}
     return {
         "case": f"{family_name} on {dataset}, batches of {batch_size}",
         "one_worker_steps_per_second": median["one"],
@@ -131,7 +143,10 @@ def measure(case: tuple[str, dict[str, Any], str, int], steps: int, rounds: int,
         "ddp_steps_per_second": median["ddp"],
         "speedup": median["two"] / median["one"],
         "share_of_ddp": median["two"] / median["ddp"],
+        "speedup_by_processor_time": processor_median["two"] / processor_median["one"],
+        "share_of_ddp_by_processor_time": processor_median["two"] / processor_median["ddp"],
         "rates": rates,
+        "processor_rates": processor_rates,
     }
 
 
@@ -159,11 +174,12 @@ def main() -> None:
         "python": platform.python_version(),
         "steps": args.steps,
         "rounds": args.rounds,
+        "load": round(os.getloadavg()[0], 1),
         "command": "python " + " ".join(["benchmarks/distributed_training.py", *sys.argv[1:]]),
     }
     if rank == 0:
         print(", ".join(f"{key} {value}" for key, value in environment.items()))
-        print(f"{'':42} {'one':>10} {'two':>10} {'DDP':>10}   speedup, share of DDP")
+        print(f"{'':42} {'one':>10} {'two':>10} {'DDP':>10}   speedup, share of DDP (by processor time)")
     rows = []
     for case in CASES[: args.cases]:
         row = measure(case, args.steps, args.rounds, rank)
@@ -172,7 +188,8 @@ def main() -> None:
             print(
                 f"{row['case']:42} {row['one_worker_steps_per_second']:8.2f}/s "
                 f"{row['two_workers_steps_per_second']:8.2f}/s {row['ddp_steps_per_second']:8.2f}/s"
-                f"   {row['speedup']:.2f} x, {row['share_of_ddp']:.1%}",
+                f"   {row['speedup']:.2f} x ({row['speedup_by_processor_time']:.2f}), "
+                f"{row['share_of_ddp']:.1%} ({row['share_of_ddp_by_processor_time']:.1%})",
                 flush=True,
             )
     if rank == 0 and args.json:
