@@ -32,8 +32,17 @@ ORCHESTRATION = frozenset(
         "validation",
         "digest",
         "_build",
+        "heartbeat",
+        "processes",
+        "parallel.actors",
+        "parallel.fan_out",
+        "parallel.ledger",
+        "parallel.ray_data",
+        "parallel.resources",
+        "parallel.worker",
     )
 )
+ORCHESTRATION_PACKAGES = ("genpipe.execution", "genpipe.stores")
 
 
 def digest(value: Any) -> str:
@@ -72,7 +81,7 @@ class CodeDigests:
         follow = {"genpipe", *(m.partition(".")[0] for m in waiting)}
         while waiting:
             module = waiting.pop()
-            if module in found or module in ORCHESTRATION:
+            if module in found or module in ORCHESTRATION or module.startswith(ORCHESTRATION_PACKAGES):
                 continue
             path = self._locate(module)
             if path is None:
