@@ -65,9 +65,12 @@ def cut(num_examples: int, sizes: Mapping[str, int], seed: int) -> Cuts:
 
 
 def split_sizes(num_examples: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """round(fraction · N) examples each; the rest is "train"."""
-    held_out = {name: round(fraction * num_examples) for name, fraction in fractions.items()}
-    return {**held_out, "train": num_examples - sum(held_out.values())}
+    """round(fraction · N) examples each, as long as there are any; the rest is "train"."""
+    sizes, left = {}, num_examples
+    for name, fraction in fractions.items():
+        sizes[name] = min(round(fraction * num_examples), left)
+        left -= sizes[name]
+    return {**sizes, "train": left}
 
 
 def _by_rank(seed: int, num_examples: int, ranks: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -64,6 +64,10 @@ def test_a_smaller_limit_keeps_part_of_what_a_larger_keeps():
     assert set(few) < set(many)
 
 
+def test_fractions_that_round_up_together_take_no_more_than_there_is():
+    assert split_sizes(3, {"test": 0.5, "validation": 0.5}) == {"test": 2, "validation": 1, "train": 0}
+
+
 def test_sizes_beyond_the_examples_are_a_mistake_of_ours():
     with pytest.raises(ValueError, match="more than 3 examples"):
         cut(3, {"a": 4}, seed=0)
