@@ -14,7 +14,6 @@ import os
 import shutil
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from genpipe.processes import process_is_alive
 MANIFEST = "manifest.json"
 STAGING_PREFIX = ".staging-"
 PARALLEL_BYTES = 1 << 20  # below, starting threads takes longer than hashing
+FRESH_SECONDS = 3600.0
 FULL_BYTES = 64 * 1024  # less than this free is a full disk
 
 
@@ -86,9 +86,27 @@ def staging(parent: Path) -> Iterator[Path]:
         folder = parent / f"{STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{socket.gethostname()}"
         folder.mkdir()
         try:
-            yield folder
+            with _kept_fresh(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _kept_fresh(folder: Path) -> Iterator[None]:
+    """Touches a folder now and then, so that to other hosts it never looks long left, however long the work."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(FRESH_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(folder)
+
+    threading.Thread(target=touch, daemon=True, name="staging").start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _is_full(path: Path) -> bool:
@@ -220,10 +238,19 @@ def clear_staging(parent: Path, older_than_seconds: float = 7 * 24 * 3600) -> No
     for folder in parent.glob(f"{STAGING_PREFIX}*") if parent.is_dir() else ():
         pid, _, host = [*folder.name.removeprefix(STAGING_PREFIX).split("-", 2), "", ""][:3]
         ours = pid.isdecimal() and host == socket.gethostname()
-        with contextlib.suppress(FileNotFoundError):
-            old = time.time() - folder.stat().st_mtime > older_than_seconds
-            if not process_is_alive(int(pid)) if ours else old:
+        with contextlib.suppress(OSError):
+            if not process_is_alive(int(pid)) if ours else _age(folder) > older_than_seconds:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _age(folder: Path) -> float:
+    """Seconds since a folder was touched, by the clock of its file system: hosts' clocks disagree, and jump."""
+    clock = folder.with_name(f".clock-{uuid.uuid4().hex[:8]}")
+    try:
+        clock.touch()
+        return clock.stat().st_mtime - folder.stat().st_mtime
+    finally:
+        clock.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -131,3 +131,28 @@ def test_discarding_takes_the_manifest_first(tmp_path, monkeypatch):
 
 def test_a_manifest_is_plain_json(tmp_path):
     assert set(json.loads((published(tmp_path) / MANIFEST).read_text())) == {"facts", "files"}
+
+
+def test_what_is_at_work_never_looks_long_left_to_other_hosts(tmp_path, monkeypatch):
+    from genpipe import artifacts
+
+    monkeypatch.setattr(artifacts, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(socket, "gethostname", lambda: "there")
+    with staging(tmp_path) as folder:
+        monkeypatch.setattr(socket, "gethostname", lambda: "here")
+        os.utime(folder, (0, 0))
+        deadline = time.monotonic() + 60
+        while folder.stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        clear_staging(tmp_path)
+        assert folder.exists()
+
+
+def test_a_clock_of_this_host_that_jumped_ages_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / ".staging-999999999-0-elsewhere"
+    folder.mkdir()
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    clear_staging(tmp_path)
+    assert folder.exists()
+    assert list(tmp_path.iterdir()) == [folder]
