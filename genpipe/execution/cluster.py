@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         import ray
 
+        if self._letters is not None:
+            job = replace(job, site=replace(job.site, letters=self._letters.actor))
         # with several workers they ask, and the task that waits for them holds nothing
         held: dict[str, Any] = job.resources.ray_options() if job.workers == 1 else {"num_cpus": 0}
         options = {"max_retries": 0, "name": job.step, **held}

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ logger = logging.getLogger("genpipe")
 
 INTERVAL_SECONDS = 0.5
 ANSWER_SECONDS = 15.0
-BOX_SECONDS = 30.0
 MAX_LETTER_BYTES = 2**20
 
 
@@ -48,17 +45,17 @@ class LetterBox:
     def __init__(self, site: Site) -> None:
         self._folder = Path(site.run)
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Letters)
-        self._actor = actor.options(name=_name(site)).remote()
+        self.actor = actor.remote()
         self._asked: Any = None
 
     def empty(self, *, wait: bool = False) -> None:
         """Appends what has come to the files it belongs to; wait: all that has come by now."""
         if self._asked is None:
-            self._asked = self._actor.take.remote()
+            self._asked = self.actor.take.remote()
         try:
             if wait:
                 self._open(ray.get(self._asked, timeout=ANSWER_SECONDS))
-                self._open(ray.get(self._actor.take.remote(), timeout=ANSWER_SECONDS))
+                self._open(ray.get(self.actor.take.remote(), timeout=ANSWER_SECONDS))
             elif ray.wait([self._asked], timeout=0)[0]:
                 self._open(ray.get(self._asked))
             else:
@@ -76,11 +73,7 @@ class LetterBox:
 
     def close(self) -> None:
         with contextlib.suppress(Exception):  # Ray may be gone already
-            ray.kill(self._actor)
-
-
-def _name(site: Site) -> str:
-    return f"genpipe-letters-{os.path.basename(site.run)}"
+            ray.kill(self.actor)
 
 
 @contextlib.contextmanager
@@ -100,6 +93,9 @@ def reaching_the_driver(
     if name is not None:
         log = log.with_name(f"{log.stem}.{socket.gethostname()}-{name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
+    if site.letters is None:
+        yield log, progress
+        return
     sender = _Sender(site.seen_from_here(), [log, progress] if progress else [log])
     sender.start()
     try:
@@ -112,8 +108,7 @@ class _Sender:
     def __init__(self, site: Site, files: Sequence[Path]) -> None:
         self._folder = Path(site.run)
         self._offsets = {file: file.stat().st_size if file.exists() else 0 for file in files}
-        self._name = _name(site)
-        self._box: Any = None
+        self._box = site.letters
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="letters")
 
@@ -123,29 +118,17 @@ class _Sender:
     def stop(self) -> None:
         """Sends the rest, and waits until it has arrived."""
         self._ended.set()
-        self._thread.join(BOX_SECONDS + ANSWER_SECONDS)
+        self._thread.join(ANSWER_SECONDS)
 
     def _follow(self) -> None:
         try:
-            self._find_box()
             while not self._ended.wait(INTERVAL_SECONDS):
                 self._send()
             last = self._send()
             if last is not None:
                 ray.get(last, timeout=ANSWER_SECONDS)
-        except (ray.exceptions.RayError, ValueError, OSError) as error:
+        except (ray.exceptions.RayError, OSError) as error:
             logger.warning("this log could not be sent to the driver: %s", str(error).partition("\n")[0])
-
-    def _find_box(self) -> None:
-        """The run's, by its name; it may be coming up still."""
-        deadline = time.monotonic() + BOX_SECONDS
-        while self._box is None:
-            try:
-                self._box = ray.get_actor(self._name)
-            except ValueError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
 
     def _send(self) -> Any:
         """Sends what is new; the answer to the last letter, None where there was none."""

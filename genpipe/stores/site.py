@@ -7,8 +7,9 @@ import logging
 import os
 import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from genpipe.artifacts import read_manifest
 from genpipe.errors import GenpipeError, StoreError, UsageError
@@ -28,13 +29,15 @@ class Site:
     folder, by which a process knows whether it sees that same workspace. Where it does, every path is used as it is.
     Where it does not, the process has a workspace of its own, filled from the store: at GENPIPE_NODE_HOME, else under
     the same path if it can be made there, else in a temporary folder of the machine.
-    detached: the sender itself does not see the driver's workspace.
+    detached: the sender itself does not see the driver's workspace. letters: the run's LetterBox actor, where steps run
+    on a cluster.
     """
 
     root: str
     run: str
     store: Store | None = None
     detached: bool = False
+    letters: Any = field(default=None, compare=False)
 
     @property
     def is_shared(self) -> bool:
@@ -49,7 +52,7 @@ class Site:
     def seen_from_here(self) -> Site:
         """The same for what this process starts in turn, which is given paths of this machine."""
         run = self.path(self.run)
-        return Site(str(self.root_here()), str(run), self.store, detached=not self.is_shared)
+        return Site(str(self.root_here()), str(run), self.store, not self.is_shared, self.letters)
 
     def path(self, there: str | os.PathLike[str]) -> Path:
         """What is at `there` for the sender, on this machine; paths outside the workspace are the same everywhere."""
