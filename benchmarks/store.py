@@ -163,7 +163,8 @@ def main() -> None:
             )
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"machine": machine, "options": vars(options), "results": results}, file, indent=1)
+            asked_for = {"megabytes": options.megabytes, "latency": options.latency, "repeats": options.repeats}
+            json.dump({"machine": machine, "options": asked_for, "results": results}, file, indent=1)
 
 
 if __name__ == "__main__":
