@@ -68,11 +68,13 @@ def load_recipe(
     overrides: Sequence[str | Override] | Mapping[str, Any] = (),
     *,
     registry: Registry,
+    workers: int | None = None,
 ) -> Recipe:
     """Reads, overrides and checks a recipe.
 
     reference: a file, the name of a shipped recipe, or the mapping itself. overrides: `["train.steps=500"]`,
-    `{"train.steps": 500}`, or Overrides with labels of their own. Raises RecipeError with all mistakes.
+    `{"train.steps": 500}`, or Overrides with labels of their own. workers: of every section that has that
+    option, where no override says otherwise. Raises RecipeError with all mistakes.
     """
     if isinstance(reference, Mapping):
         source = Source("recipe")
@@ -84,6 +86,9 @@ def load_recipe(
         name = path.stem
         source = Source(name)
         source.read(path)
+    if workers is not None:
+        for section in _sections_with_workers(source.values.get("pipeline"), registry):
+            source.assign((section, "workers"), workers, f"--workers {workers}")
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
             source.assign(tuple(key.split(".")), _copied(value), f"override '{key}'")
@@ -94,6 +99,17 @@ def load_recipe(
             else:
                 source.override(item)
     return _resolve(name, source, registry)
+
+
+def _sections_with_workers(pipeline: Any, registry: Registry) -> list[str]:
+    """Sections of a pipeline's recipes that say how many processes share a step."""
+    if pipeline not in registry.names("pipeline"):
+        return []  # a mistake that is told later
+    sections = registry.get("pipeline", pipeline).config_class.model_fields
+    classes = {name: field.annotation for name, field in sections.items()}
+    return [
+        n for n, c in classes.items() if isinstance(c, type) and issubclass(c, Config) and "workers" in c.model_fields
+    ]
 
 
 def _copied(value: Any) -> Any:

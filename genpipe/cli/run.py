@@ -80,6 +80,12 @@ def timeout_option(command: Decorated) -> Decorated:
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @choice_options
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that share each step's work: data.workers, train.workers, …, where not set one by one.",
+)
 @executor_options
 @timeout_option
 @click.pass_obj
@@ -90,6 +96,7 @@ def run(
     fresh: bool,
     from_step: str | None,
     to_step: str | None,
+    workers: int | None,
     executor: str,
     address: str | None,
     tracking: str | None,
@@ -97,7 +104,7 @@ def run(
 ) -> None:
     """Run RECIPE (a shipped recipe's name or a YAML file); steps whose artifacts exist are reused."""
     plugins = registry()
-    checked = load_recipe(recipe, overrides, registry=plugins)
+    checked = load_recipe(recipe, overrides, registry=plugins, workers=workers)
     choice = Choice(fresh=fresh, from_step=from_step, to_step=to_step)
     carry_out(checked, workspace, choice, executor, address, tracking, step_timeout)
 

@@ -28,7 +28,7 @@ def check(config: SingleConfig, registry: Registry) -> Iterator[tuple[str, str]]
     if family.training == "closed_form" and config.train.workers > 1:
         yield (
             "train.workers",
-            f"family '{family.name}' is fitted in closed form, by one worker, not {config.train.workers}",
+            f"family '{family.name}' is fitted in closed form, by one worker, not {config.train.workers}: set train.workers=1",
         )
     if config.train.batch_size < config.train.workers:
         yield (

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from genpipe.errors import RecipeError, UsageError
 from genpipe.recipe import load_recipe, shipped_recipes
+from genpipe.registry import registry
 from genpipe.schema import recipe_schema
 from genpipe.validation import components_in, restore_config
 
@@ -148,3 +149,13 @@ def test_any_text_is_no_recipe_but_a_recipe_error(tmp_path_factory, text):
     path.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(RecipeError):
         load_recipe(path, registry=registry())
+
+
+def test_workers_for_every_step_give_way_to_those_of_one():
+    plugins = registry()
+    config = load_recipe("digits-vae", ["train.workers=1"], registry=plugins, workers=3).config
+    assert (config.data.workers, config.train.workers, config.sample.workers, config.evaluate.workers) == (3, 1, 3, 3)
+    with pytest.raises(
+        RecipeError, match=r"--workers 3: train.workers: family 'gaussian_mixture' is fitted in closed form"
+    ):
+        load_recipe("digits-mixture", registry=plugins, workers=3)
