@@ -286,8 +286,9 @@ def record(tally: Tally, arguments: argparse.Namespace, seconds: float) -> dict[
 
     kills = {victim: {stage: tally.kills[victim, stage] for stage in STAGES} for victim in VICTIMS}
     return {
-        "command": f"python -m benchmarks.chaos --kills {arguments.kills} --seed {arguments.seed} --workers {arguments.workers}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
+        "command": f"python -m benchmarks.chaos --kills {arguments.kills} --seed {arguments.seed} "
+        f"--workers {arguments.workers} --minutes {arguments.minutes:g}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load {os.getloadavg()[2]:.1f}",
         "versions": {name: version(name) for name in ("ray", "torch")},
         "seconds": round(seconds),
         "rounds": tally.rounds,
