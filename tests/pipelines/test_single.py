@@ -66,7 +66,10 @@ def test_a_metric_given_twice_is_a_mistake():
 
 def test_a_group_that_cannot_train_is_a_mistake():
     assert mistakes({**VAE, "model": "gaussian_mixture"}, ["train.workers=2"]) == {
-        ("train.workers", "family 'gaussian_mixture' is fitted in closed form, by one worker, not 2")
+        (
+            "train.workers",
+            "family 'gaussian_mixture' is fitted in closed form, by one worker, not 2: set train.workers=1",
+        )
     }
     assert mistakes(VAE, ["train.workers=5", "train.batch_size=4"]) == {
         ("train.workers", "5 workers share batches of 4, and each needs an example")
