@@ -185,7 +185,7 @@ def test_a_sweep_that_is_ended_in_the_middle_leaves_nothing_running_and_goes_on(
     arguments += ["--tracking", "off"]
     command = [sys.executable, "-m", "genpipe", *arguments]
     # the gate is closed once a trial has finished, so that others are caught in the middle
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, env=dict(os.environ))
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         if space.sweeps.is_dir() and any(
