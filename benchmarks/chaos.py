@@ -257,14 +257,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="kill no more after this long")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    recipe = [*RECIPE, *(f"{stage}.workers={arguments.workers}" for stage in ("train", "sample", "evaluate"))]
+    recipe = list(RECIPE)
+    if arguments.workers > 1:
+        for stage in ("train", "sample", "evaluate"):
+            recipe += [f"{stage}.workers={arguments.workers}", f"resources.{stage}.cpus=1"]
     tally, chance, began = Tally(), random.Random(arguments.seed), time.monotonic()
     end = began + 60 * arguments.minutes
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         space = Workspace(Path(folder) / "undisturbed")
         alone = start(space, ["run", *recipe])
-        if alone.communicate()[1] and alone.returncode:
-            sys.exit("the undisturbed run failed")
+        said = alone.communicate()[1]
+        if alone.returncode:
+            sys.exit(f"the undisturbed run failed:\n{said}")
         undisturbed, seconds = contents(space), time.monotonic() - began
         print(f"undisturbed: {seconds:.0f} s, {len(undisturbed)} files to compare", flush=True)
         while tally.num_kills < arguments.kills and time.monotonic() < end:

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -41,8 +42,7 @@ import sys, time
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
 print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
+time.sleep(3600)
 """
 
 
@@ -76,12 +76,15 @@ def command(folder: Path, value: int, *options: str) -> tuple[float, list[float]
 
 @contextmanager
 def cluster() -> Iterator[str]:
+    silent = {"stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(
-        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-c", HEAD], stdout=subprocess.PIPE, text=True, env=environment(), **silent
     ) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.communicate("")
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def main() -> None:
