@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import time
 import traceback
 import uuid
@@ -53,8 +52,7 @@ class Orders:
     """What every worker is sent.
 
     log, progress: the step's files. site: what paths are on another machine. stored: the scratch folder in the run's
-    store, where it has one. hang_seconds: how long a worker may keep
-    the others waiting.
+    store, where it has one. hang_seconds: how long a worker may keep the others waiting.
     """
 
     assignment: Assignment
@@ -92,9 +90,10 @@ def train_on_workers(orders: Orders, bounds: tuple[int, int], resources: WorkerR
     """Trains by a group, whose finished state is then the newest checkpoint in the assignment's scratch.
 
     bounds: the fewest and the most workers. Between them Ray Train makes the group as large as the cluster has room for,
-    when it starts and while it trains. Gives TrainResult's fields but for the history. A worker that is lost, or silent, costs the steps since the last
-    checkpoint: the group is started again, until several in a row come to nothing. What a worker raises of itself is
-    raised here, as if it had been trained here.
+    when it starts and while it trains. Gives TrainResult's fields but for the history.
+
+    A worker that is lost, or silent, costs the steps since the last checkpoint: the group is started again, until several
+    in a row come to nothing. What a worker raises of itself is raised here, as if it had been trained here.
     """
     scratch = Path(orders.assignment.scratch)
     reached, losses = checkpoints.newest_step(scratch, orders.stored), 0
@@ -117,14 +116,17 @@ def train_on_workers(orders: Orders, bounds: tuple[int, int], resources: WorkerR
 
 
 def _one_group(orders: Orders, bounds: tuple[int, int], resources: WorkerResources) -> dict[str, Any]:
-    home = tempfile.mkdtemp(prefix="genpipe-ray-train-")  # Ray Train wants one, though it has nothing to keep there
+    home = Path(orders.assignment.scratch) / "ray-train"  # Ray Train wants one, though it has nothing to keep there
+    home.mkdir(parents=True, exist_ok=True)
     num_workers: Any = bounds if bounds[0] < bounds[1] else bounds[1]
     trainer: Any = TorchTrainer(
         cast(Any, _work),
         train_loop_config={"orders": orders},
         torch_config=TorchConfig(timeout_s=int(orders.hang_seconds)),
         scaling_config=ScalingConfig(num_workers=num_workers, **resources.scaling_options()),
-        run_config=RunConfig(name=uuid.uuid4().hex, storage_path=home, failure_config=FailureConfig(max_failures=0)),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex, storage_path=str(home), failure_config=FailureConfig(max_failures=0)
+        ),
     )
     try:
         with _ray_trains_settings(orders.hang_seconds), leftovers_freed():
