@@ -114,7 +114,10 @@ def train(
     stored = stored if group.rank == 0 else None
     with torch.random.fork_rng(devices=devices), checkpoints.mirror_at(stored) as mirror:
         loop = _Loop(model, feed, config, seed=seed, scratch=scratch, progress=progress, group=group, mirror=mirror)
-        return loop.run()
+        result = loop.run()
+        if mirror is not None and group.size > 1:
+            mirror.arrive()  # who asked the group to train may be on another machine
+        return result
 
 
 def _fit(model: Model, feed: Feed, config: TrainConfig, progress: ProgressFile) -> TrainResult:

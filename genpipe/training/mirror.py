@@ -60,6 +60,11 @@ class Mirror:
                 self._thread.start()
             self._changed.notify_all()
 
+    def arrive(self) -> None:
+        """Waits until the last checkpoint is there, or has failed: for one that another machine goes on from."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next is None and self._sending is None)
+
     def needs(self, checkpoint: Path) -> bool:
         """Whether a local checkpoint is still to be uploaded, or is on its way."""
         with self._changed:
@@ -83,6 +88,7 @@ class Mirror:
         while True:
             with self._changed:
                 self._sending = None
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._next is not None or self._closing)
                 if self._next is None:
                     return

@@ -172,6 +172,19 @@ def test_a_slow_store_holds_nothing_up_and_gets_the_newest(stored, tmp_path, fau
     assert there(stored)[0] == names(29)[0]
 
 
+def test_a_checkpoint_that_others_wait_for_has_arrived(stored, tmp_path, faulty):
+    faulty.plan(seconds=0.05)
+    with Mirror(stored, 2) as mirror:
+        mirror.arrive()  # nothing was sent
+        mirror.send(publish_small(tmp_path / names(1)[0]))
+        mirror.arrive()
+        assert there(stored) == names(1)
+        faulty.plan(refuse=["put_file"])
+        mirror.send(publish_small(tmp_path / names(2)[0]))
+        mirror.arrive()
+        assert there(stored) == names(1)
+
+
 def test_what_is_on_its_way_is_not_pruned_here(stored, tmp_path, faulty):
     faulty.plan(seconds=0.3)
     stop_at(23, tmp_path, stored)
