@@ -238,7 +238,7 @@ def nodes(tmp_path_factory):
     """A cluster of two nodes that see neither the driver's workspace nor each other's: (address, their homes)."""
     homes = tmp_path_factory.mktemp("nodes")
     path = os.pathsep.join([str(TOY), str(FAULTY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": "disabled"}
     with subprocess.Popen(
         [sys.executable, "-c", NODES, str(homes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as process:
@@ -252,7 +252,9 @@ PLACES = ("resources.left.custom={a: 1}", "resources.right.custom={b: 1}", "reso
 
 
 @pytest.fixture
-def on_nodes(run, nodes, tmp_path):
+def on_nodes(run, nodes, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as the cluster's, whatever token this user has
+
     def start(machine, *overrides, **options):
         address, _ = nodes
         store = (tmp_path / "files").as_uri()  # the cluster is older than this test's faulty store
@@ -274,7 +276,7 @@ def test_nodes_without_a_common_folder_run_from_the_store(on_nodes, nodes, tmp_p
     assert "this is the number stage" in finished.log("left").read_text()
     progress = [json.loads(line) for line in finished.progress("right").read_text().splitlines()]
     assert progress
-    assert set(statuses(on_nodes("other", "left.value=2")).values()) == {"CACHED"}
+    assert set(statuses(on_nodes("other", "left.value=2", "right.seconds=3")).values()) == {"CACHED"}
 
 
 @pytest.mark.slow
