@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from genpipe.errors import GenpipeError
 from genpipe.parallel.ledger import Ledger
@@ -25,6 +25,7 @@ HANG_SECONDS = 300.0
 TICK_SECONDS = 0.5
 NOTICE_SECONDS = 20.0
 ALIVE_SECONDS = 20.0
+STALE_SECONDS = 20.0  # that a worker may go on with what nobody waits for
 MAX_STILLBORN = 8  # workers in a row that die as they start
 
 
@@ -44,6 +45,7 @@ class _Member:
         self.begun: tuple[int, Any] | None = None
         self.given: dict[Any, int] = {}
         self.stale: set[Any] = set()
+        self.stale_since = 0.0
 
 
 class OnActors:
@@ -97,6 +99,9 @@ class OnActors:
     # -- members --------------------------------------------------------------------------------------------
 
     def _fill(self, wanted: int) -> None:
+        for member in list(self._members):
+            if member.stale and time.monotonic() - member.stale_since > STALE_SECONDS:
+                self._dismiss(member)
         while len(self._members) < wanted:
             self._num_started += 1
             member = _Member(self._num_started, self._resources, self._log, self._site, self._hang_seconds)
@@ -116,12 +121,12 @@ class OnActors:
             raise GenpipeError(f"{MAX_STILLBORN} workers in a row were lost before they were up: {reason}")
 
     def _part(self, ledger: Ledger[_Member]) -> None:
-        """Ends those that hang on to an item, or whose work has failed; copies of what is done may end by themselves."""
-        now = time.monotonic()
+        """Ends those whose work has failed; copies of what is done may end by themselves, if they do so soon."""
         for member in list(self._members):
-            if member.given and (ledger.num_unfinished or ledger.is_slow(member, now)):
+            if member.given and ledger.num_unfinished:
                 self._dismiss(member)
             member.stale |= set(member.given)
+            member.stale_since = time.monotonic()
             member.given.clear()
 
     def _notice(self) -> None:
@@ -156,9 +161,6 @@ class OnActors:
         if member.begun is None or member.begun[0] != self._num_functions:
             member.begun = (self._num_functions, member.handle.begin.remote(task, shared))
         member.given[member.handle.do.remote(member.begun[1], items[position])] = position
-        for other in ledger.not_begun(position, member):
-            for ref in [r for r, p in other.given.items() if p == position]:
-                ray.cancel(ref)
         return True
 
     def _collect(self, ledger: Ledger[_Member]) -> Iterator[tuple[int, Any]]:
@@ -202,18 +204,16 @@ class OnActors:
         member.stale -= came
         try:
             for ref in came:
-                with contextlib.suppress(TaskCancelledError, RayTaskError):
+                with contextlib.suppress(RayTaskError):
                     ray.get(ref)
         except RayError as error:
             self._lose(member, ledger, error)
 
     def _answer(self, member: _Member, ledger: Ledger[_Member], ref: Any) -> Any:
-        """Done or Failed, or None where the item was dropped or its worker lost."""
-        position = member.given.pop(ref)
+        """Done or Failed, or None where the worker was lost."""
+        del member.given[ref]
         try:
             return ray.get(ref)
-        except TaskCancelledError:
-            ledger.dropped(member, position, time.monotonic())
         except RayTaskError as error:  # not the item's own: it could not be sent, or its result could not
             raise error_of(Failed(_reason(error), 1, str(error))) from None
         except RayError as error:

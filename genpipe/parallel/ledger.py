@@ -75,23 +75,15 @@ class Ledger(Generic[W]):
             return False
         return now - self._since[worker] > max(SLOW_FACTOR * statistics.median(self._seconds), SLOW_SECONDS)
 
-    def not_begun(self, position: int, besides: W) -> list[W]:
-        """Other workers that hold it behind another item: they need not begin it."""
-        return [w for w, held in self._held.items() if w != besides and position in held[1:]]
-
     def done(self, worker: W, position: int, now: float, seconds: float) -> bool:
         """Takes an answer; False where another worker's came first."""
-        self.dropped(worker, position, now)
+        self._held[worker].remove(position)
+        self._since[worker] = now
         if position not in self._unfinished:
             return False
         self._unfinished.remove(position)
         self._seconds.append(seconds)
         return True
-
-    def dropped(self, worker: W, position: int, now: float) -> None:
-        """The worker does not have it any more, and it is done elsewhere."""
-        self._held[worker].remove(position)
-        self._since[worker] = now
 
     def lost(self, worker: W, reason: str) -> None:
         """A worker died: others get what it held. GenpipeError where the item in work took too many with it."""

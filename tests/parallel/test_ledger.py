@@ -17,9 +17,10 @@ def test_an_idle_worker_takes_what_another_has_not_begun():
     assert [ledger.next_for("a", 0), ledger.next_for("a", 0), ledger.next_for("b", 0)] == [0, 1, 2]
     ledger.done("b", 2, 1.0, 1.0)
     assert ledger.next_for("b", 1) == 1
-    assert ledger.not_begun(1, besides="b") == ["a"]
-    ledger.dropped("a", 1, 1)
-    assert ledger.held_by("a") == [0]
+    assert ledger.done("b", 1, 2.0, 1.0)
+    assert ledger.held_by("a") == [0, 1]
+    assert ledger.done("a", 0, 2.0, 2.0)
+    assert not ledger.done("a", 1, 3.0, 1.0)
 
 
 def test_an_item_that_takes_long_is_done_twice_and_the_first_answer_counts():
