@@ -5,8 +5,10 @@
 The stages themselves run on a diffusion model of a size at which its network's arithmetic is the cost (its weights do
 not matter). One worker is the step's own process; several are Ray actors. Three times are given: of the items, with
 the workers up; of the whole step with the workers up; and of the whole step whose workers have to start, as in a run.
-What the second has over the first is the step's own: opening, merging, writing and drawing pictures. `overhead` is the
-time per item of items that cost nothing.
+What the second has over the first is the step's own: opening, merging, writing and drawing pictures. The
+processor time says what the step would take with the cores to itself, where other work disturbs the clock: of its
+busiest process, or of all of them over the number of workers, whichever is more. `overhead` is the time per item of
+items that cost nothing.
 """
 
 from __future__ import annotations
@@ -105,25 +107,46 @@ def artifacts(folder: Path) -> dict[str, Path]:
     return {**inputs, "samples": samples}
 
 
+def worker_seconds(log: Path) -> dict[int, float]:
+    """Processor time of each process that writes to the workers' log, by its number."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(os.path.realpath(file) == str(log) for file in (entry / "fd").iterdir()):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                found[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    found.pop(os.getpid(), None)
+    return found
+
+
 def measure(kind: str, num_workers: int, rounds: int, folder: Path, inputs: dict[str, Path]) -> dict[str, Any]:
     stage, options = STAGES[kind]
     if num_workers == 1:
         working: Any = contextlib.nullcontext(InThisProcess())
     else:
         working = contextlib.closing(OnActors(num_workers, WorkerResources(cpus=1), folder / "workers.log"))
-    items, whole = [], []
+    items, whole, processor = [], [], []
+    log = folder / "workers.log"
     with working as fan_out:
         for _ in range(rounds + 1):
+            before, own = worker_seconds(log), time.process_time()
             timed, begun = Timed(fan_out), time.perf_counter()
             run_stage(folder, stage, options, inputs if kind == "evaluation" else {"model": inputs["model"]}, timed)
             whole.append(time.perf_counter() - begun)
             items.append(timed.seconds)
+            own = time.process_time() - own
+            of_workers = sorted(used - before[pid] for pid, used in worker_seconds(log).items() if pid in before)
+            # what it would take with the cores to itself: neither its busiest process nor all of them can do in less
+            least = max(own, *of_workers, (own + sum(of_workers)) / num_workers) if of_workers else own
+            processor.append({"step": own, "workers": of_workers, "least": least})
     return {
         "kind": kind,
         "workers": num_workers,
         "items_seconds": statistics.median(items[1:] or items),
         "step_seconds": statistics.median(whole[1:] or whole),
         "step_with_start_seconds": whole[0],
+        "processor_least_seconds": statistics.median(each["least"] for each in processor[1:]),
+        "all_processor_seconds": processor,
         "all_items_seconds": items,
         "all_step_seconds": whole,
     }
@@ -180,13 +203,14 @@ def main() -> None:
                 ("items_seconds", "items, workers up"),
                 ("step_seconds", "whole step, workers up"),
                 ("step_with_start_seconds", "whole step, workers start"),
+                ("processor_least_seconds", "by processor time, workers up"),
             ):
                 ratio = one[key] / several[key]
                 print(f"  {text:32} {one[key]:8.2f} s {several[key]:8.2f} s   {ratio:6.2f} ×", flush=True)
             results[kind] = {**environment, "one": one, "several": several}
-    ray.shutdown()
     if args.json:
         args.json.write_text(json.dumps({"results": results}, indent=1))
+    ray.shutdown()
 
 
 if __name__ == "__main__":
