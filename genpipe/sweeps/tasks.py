@@ -46,6 +46,7 @@ class Tasks:
             "workspace": str(self.workspace.root),
             "store": self.workspace.store.address if self.workspace.store is not None else None,
             "cwd": os.getcwd(),
+            "path": os.environ.get("PYTHONPATH", ""),
             "seeds": list(self.record.seeds),
             "recipes": [dict(recipe.resolved) for recipe in trial.recipes],
             "stop_on": self.record.stop_on,

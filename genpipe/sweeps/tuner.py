@@ -95,10 +95,12 @@ class TrialActor(tune.Trainable):
         self._last: dict[str, float] = {}
         self._rungs: deque[dict[str, float]] = deque()
         where = task["cwd"] if os.path.isdir(task["cwd"]) else None
+        # this Ray may have been there before the driver, and know nothing of where that finds its plugins
+        paths = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), *task["path"].split(os.pathsep)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(filter(None, paths)))}
+        command = [sys.executable, "-m", "genpipe.sweeps.trial", str(self._folder)]
         with (self._folder / "output.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "genpipe.sweeps.trial", str(self._folder)], cwd=where, stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(command, cwd=where, env=environment, stdout=log, stderr=log)
 
     def step(self) -> dict[str, Any]:
         until = time.monotonic() + REPORT_SECONDS
