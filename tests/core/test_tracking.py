@@ -345,7 +345,7 @@ def test_a_server_that_is_stopped_and_started_during_a_run_has_every_metric_in_t
         if event["event"] == "metrics":
             for name, value in event["metrics"].items():
                 told.setdefault((event["step"], name), []).append((event["at"], value))
-    assert sum(map(len, told.values())) > 100
+    assert sum(map(len, told.values())) > 20
     for (step, name), points in told.items():
         history = client.get_metric_history(children[step].info.run_id, name)
         assert sorted((m.step, m.value) for m in history) == sorted(points)

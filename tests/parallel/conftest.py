@@ -1,4 +1,4 @@
-"""A Ray of this folder's own, which its tests share."""
+"""A Ray of each file's own, which its tests share, and which is gone when another file's begin."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def on_ray():
     import ray
 

@@ -203,7 +203,7 @@ def test_idx_images_come_back(packed: bool, tmp_path: Path) -> None:
         (gzip.compress(idx_bytes(np.zeros((3, 2, 2))))[:-9], "is damaged"),
         (gzip.compress(idx_bytes(RNG.integers(0, 256, (30, 9, 9))))[:40] + b"\0" * 50, "is damaged"),
     ],
-    ids=["empty", "cut", "long", "one_dimension", "a_picture", "cut_archive", "torn_archive"],
+    ids=["empty", "cut", "long", "one_dimension", "a_picture", "boastful", "cut_archive", "torn_archive"],
 )
 def test_idx_files_that_are_not_right_are_explained(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(content)
