@@ -28,8 +28,9 @@ ROOT = Path(__file__).parents[1]
 WARM_STEPS = 2
 
 CASES: list[tuple[str, dict[str, Any], str, int]] = [  # family, options, data set, batch size
-    ("diffusion", {}, "digits", 128),
-    ("vae", {"channels": 64, "hidden": 512}, "digits", 128),
+    ("diffusion", {}, "digits", 128),  # small enough for the exchange to show
+    ("diffusion", {}, "digits", 512),
+    ("vae", {"channels": 64, "hidden": 512}, "digits", 512),
 ]
 
 
