@@ -86,6 +86,20 @@ class RecipeError(UsageError):
         super().__init__("\n".join([f"recipe '{recipe}' has {count}:", *(f"  {p}" for p in problems)]))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, its kind where it says nothing. Others' errors go on for pages."""
+    return _lines(error)[0]
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of what an error says, where those before are a traceback; its kind where it says nothing."""
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """A hint such as "; did you mean 'vae'?", or the list of what there is, or nothing."""
     names = sorted(known)

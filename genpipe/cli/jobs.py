@@ -165,7 +165,9 @@ def _follow(dashboard: Dashboard, job_id: str) -> None:
         error = GenpipeError(f"job {job_id} failed; the same submit goes on from there")
         error.exit_code = job.exit_code
     else:
-        error = GenpipeError(f"job {job_id}: {job.status}: {job.message.strip().splitlines()[0]}")
+        error = GenpipeError(
+            f"job {job_id}: {job.status}: {(job.message.strip().splitlines() or ['the cluster does not say why'])[0]}"
+        )
     raise error
 
 

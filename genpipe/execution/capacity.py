@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from genpipe.errors import UsageError, nearest
+from genpipe.errors import UsageError, first_line, nearest
 from genpipe.execution.job import Job
 from genpipe.parallel.resources import GIB
 
@@ -126,7 +126,7 @@ def _has_autoscaler() -> bool:
     try:
         return bool(ray.get(task, timeout=LOOK_SECONDS))
     except ray.exceptions.RayError as error:
-        logger.warning("the cluster does not tell whether it has an autoscaler: %s", str(error).splitlines()[0])
+        logger.warning("the cluster does not tell whether it has an autoscaler: %s", first_line(error))
         return False
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genpipe.errors import first_line
 from genpipe.execution import capacity, nodes
 from genpipe.execution.connect import connect, leave, prepare
 from genpipe.execution.job import DIED, FAILED, Job, Outcome, run_job
@@ -83,7 +84,7 @@ class RayExecutor:
             outcome: Outcome = ray.get(task)
             return outcome
         except errors.OutOfMemoryError as error:
-            state, message = DIED, f"its worker was killed for memory: {str(error).splitlines()[0]}"
+            state, message = DIED, f"its worker was killed for memory: {first_line(error)}"
         except errors.TaskCancelledError:
             state, message = DIED, "it hung and was stopped"
         except errors.WorkerCrashedError:
@@ -91,7 +92,7 @@ class RayExecutor:
         except (errors.NodeDiedError, errors.LocalRayletDiedError, errors.ObjectLostError):
             state, message = DIED, "the node that it ran on was lost"
         except errors.RayError as error:
-            state, message = FAILED, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            state, message = FAILED, f"{type(error).__name__}: {first_line(error)}"
         return Outcome(step=job.step, state=state, error=message, exit_code=1)
 
     def stop(self, step: str) -> None:

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from genpipe.components import load_reference
-from genpipe.errors import GenpipeError
+from genpipe.errors import GenpipeError, last_line
 from genpipe.parallel.actors import ALIVE_SECONDS, HANG_SECONDS, error_of
 from genpipe.parallel.resources import WorkerResources
 from genpipe.parallel.worker import Failed, Watch, attempt
@@ -80,7 +80,7 @@ class OnRayData:
                         raise error_of(Failed(**answer))
                     yield int(row["position"]), answer["result"]
             except RayError as error:
-                raise GenpipeError(f"Ray Data: {str(error).strip().splitlines()[-1]}") from error
+                raise GenpipeError(f"Ray Data: {last_line(error)}") from error
             finally:
                 if stacks := _read(marks / STACKS):
                     logger.warning("workers hung, and were ended where they were:\n%s", stacks)

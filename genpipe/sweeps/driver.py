@@ -16,7 +16,7 @@ from genpipe.api import tracking_uri
 from genpipe.artifacts import disk_errors_named, write_atomically
 from genpipe.dead_runs import close_dead_runs
 from genpipe.digest import digest
-from genpipe.errors import GenpipeError, Interrupted, UsageError
+from genpipe.errors import GenpipeError, Interrupted, UsageError, first_line
 from genpipe.execution.turns import sole_maker
 from genpipe.plan import Choice, make_plan
 from genpipe.registry import Registry, registry
@@ -256,10 +256,10 @@ def _connect(address: str | None) -> bool:
             if address is not None or not left:
                 if isinstance(error, GenpipeError):
                     raise
-                raise GenpipeError(f"Ray did not start: {str(error).splitlines()[0]}") from error
-            logger.warning("Ray did not start (%s); once more", str(error).splitlines()[0])
+                raise GenpipeError(f"Ray did not start: {first_line(error)}") from error
+            logger.warning("Ray did not start (%s); once more", first_line(error))
             leave()
-    raise AssertionError
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _conclude(record: SweepRecord, tracked: Untracked) -> Ranking:

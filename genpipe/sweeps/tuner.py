@@ -25,7 +25,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from genpipe.errors import GenpipeError, UsageError
+from genpipe.errors import GenpipeError, UsageError, first_line
 from genpipe.runs import FAILED, RUNNING
 from genpipe.sweeps.record import STOP, read_reports, read_runs, stop_reason, write_run
 from genpipe.sweeps.trial import TASK
@@ -251,7 +251,7 @@ def run_trials(
     try:
         tuner.fit()
     except tune.TuneError as error:
-        raise GenpipeError(f"Ray Tune gave up: {str(error).splitlines()[0]}") from error
+        raise GenpipeError(f"Ray Tune gave up: {first_line(error)}") from error
     finally:
         watch.look_at_all()
         shutil.rmtree(scratch, ignore_errors=True)

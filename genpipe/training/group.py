@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from genpipe.errors import GenpipeError
+from genpipe.errors import GenpipeError, first_line
 
 BUCKET_BYTES = 25 << 20
 """Tensors travel in flat buckets of about this size, as DistributedDataParallel's do (Li et al., 2020, sec. 3.2.3)."""
@@ -98,8 +98,7 @@ class TorchGroup(Group):
         try:
             yield
         except RuntimeError as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise GroupLost(f"another worker of the group is gone or silent: {said}") from error
+            raise GroupLost(f"another worker of the group is gone or silent: {first_line(error)}") from error
 
     def _flat(self, bucket: Sequence[Tensor]) -> Tensor:
         lone = len(bucket) == 1 and bucket[0].is_contiguous() and bucket[0].device == self.device

@@ -27,7 +27,7 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from genpipe.errors import GenpipeError, UsageError
+from genpipe.errors import GenpipeError, UsageError, last_line
 from genpipe.execution.letters import reaching_the_driver
 from genpipe.model import Model
 from genpipe.parallel import WorkerResources
@@ -104,7 +104,7 @@ def train_on_workers(orders: Orders, bounds: tuple[int, int], resources: WorkerR
         except WorkerGroupError as error:
             reason = _reason(error.worker_failures)
         except (TrainingFailedError, RayError) as error:  # the group did not come up, or Ray Train's own actor is gone
-            reason = _last_line(error)
+            reason = _sentence(error)
         step = checkpoints.newest_step(scratch, orders.stored)
         losses, reached = (losses + 1 if step == reached else 0), step
         if losses >= MAX_LOSSES:
@@ -167,7 +167,7 @@ def _reason(failures: Mapping[int, Exception]) -> str:
         raise error
     lost = {rank: error for rank, error in failures.items() if _is_rays(error)}
     rank, error = min((lost or failures).items())
-    return f"worker {rank} of the group was lost: {_last_line(error)}"
+    return f"worker {rank} of the group was lost: {_sentence(error)}"
 
 
 def _is_rays(error: Exception) -> bool:
@@ -175,10 +175,9 @@ def _is_rays(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] == "ray"
 
 
-def _last_line(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     """The last line's first sentence; Ray goes on to tell of all that may have happened."""
-    said = str(error).strip().splitlines()
-    return said[-1].strip().partition(". ")[0] if said else type(error).__name__
+    return last_line(error).partition(". ")[0]
 
 
 # -- a worker's side -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from genpipe.data import Part, Source
-from genpipe.errors import DataError, nearest
+from genpipe.errors import DataError, first_line, nearest
 from genpipe.plugins.files.config import ParquetConfig
 from genpipe.plugins.files.paths import digest, find, opened, stem
 
@@ -29,7 +29,7 @@ def opened_parquet(address: str) -> Iterator[parquet.ParquetFile]:
             with parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as table:
                 yield table
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{address} is no Parquet table, or is damaged: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{address} is no Parquet table, or is damaged: {first_line(error)}") from error
 
 
 def parts_of(config: ParquetConfig) -> list[Part]:
