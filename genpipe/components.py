@@ -120,7 +120,8 @@ class FeatureExtractor(ComponentRecord):
 class Stage(ComponentRecord):
     """One kind of step. `build(context: genpipe.steps.StepContext) -> None` writes into `context.out`.
 
-    takes: the input ports and the kind of artifact each accepts; gives: the kind of artifact it makes.
+    takes: the input ports and the kind of artifact each accepts, with a "?" where nothing need be given; a port whose
+    name ends in "*" takes any number. gives: the kind of artifact it makes.
     as_group: whether several workers work as one group, each on a part of the same thing at the same time. Those of
     other stages do one item after the other, and one process may do all of them.
     """

@@ -19,7 +19,8 @@ class Step:
     id: unique in the graph ("train", or "train.vae" where there are several).
     stage: name of a registered stage; config: its validated config.
     inputs: for each of the stage's ports, the id of the step whose artifact goes there. A stage's port whose
-    kind ends in "?" may be left out.
+    kind ends in "?" may be left out; one whose name ends in "*" takes any number ({"evaluation.vae": "evaluate.vae"} is
+    one at "evaluation.*").
     seed: the step's own; resources: asked of the executor, no part of the key. workers: processes that share the
     step's work, each with these resources; min_workers: as few of them as it can go on with, all where it is None.
     """

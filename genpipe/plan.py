@@ -11,9 +11,10 @@ from genpipe.artifacts import Manifest
 from genpipe.components import Stage, load_reference
 from genpipe.config import key_values
 from genpipe.digest import CodeDigests, changes, step_key
-from genpipe.errors import ArtifactError, DataError, PluginError, StoreError, UsageError, nearest
+from genpipe.errors import ArtifactError, DataError, PluginError, StoreError, UsageError
 from genpipe.finding import MISSING, find_artifacts, find_manifest
 from genpipe.graph import Graph, Step
+from genpipe.ports import check_ports
 from genpipe.recipe import Recipe
 from genpipe.registry import Registry
 from genpipe.runs import Run, all_runs
@@ -78,25 +79,7 @@ def build_graph(recipe: Recipe, registry: Registry) -> Graph:
             name = implementation.plugin_name
             raise PluginError(f"plugin '{name}' failed in modify_graph: {type(error).__name__}: {error}") from error
         graph = changed if changed is not None else graph
-    for step in graph:
-        stage = registry.get("stage", step.stage)
-        for port, kind in stage.takes.items():
-            if port not in step.inputs:
-                if kind.endswith("?"):
-                    continue
-                raise UsageError(
-                    f"step '{step.id}': stage '{stage.name}' takes a {kind} at '{port}', and nothing is given"
-                )
-            given = registry.get("stage", graph[step.inputs[port]].stage).gives
-            if given != kind.rstrip("?"):
-                raise UsageError(
-                    f"step '{step.id}': '{port}' takes a {kind.rstrip('?')}, but step '{step.inputs[port]}' gives a {given}"
-                )
-        for port in step.inputs:
-            if port not in stage.takes:
-                raise UsageError(
-                    f"step '{step.id}': stage '{stage.name}' has no port '{port}'{nearest(port, stage.takes)}"
-                )
+    check_ports(graph, lambda name: registry.get("stage", name))
     return graph
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
+from genpipe.ports import inputs_at
 from genpipe.registry import Registry
 from genpipe.stores import Site, StoredFolder
 
@@ -88,6 +89,10 @@ class StepContext:
     site: Site | None = None
     log: Path | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+
+    def inputs_at(self, port: str) -> dict[str, Path]:
+        """The inputs at a port for many, "evaluation.*", by what stands in their names for the "*"."""
+        return inputs_at(port, self.inputs)
 
     @property
     def stored_scratch(self) -> StoredFolder | None:

@@ -22,6 +22,14 @@ def register_stages():
             gives="number",
         ),
         Stage(
+            name="toy_total",
+            summary="Adds any number of numbers.",
+            config="toy_parts:TotalConfig",
+            build="toy_parts:total",
+            takes={"number.*": "number?", "extra": "number?"},
+            gives="number",
+        ),
+        Stage(
             name="toy_curve",
             summary="Follows a loss curve.",
             config="toy_parts:CurveConfig",
@@ -70,6 +78,12 @@ def register_pipelines():
             config="toy_parts:ToyConfig",
             build="toy_parts:graph",
             check="toy_parts:check",
+        ),
+        Pipeline(
+            name="toy_many",
+            summary="Any number of numbers and their total.",
+            config="toy_parts:ManyConfig",
+            build="toy_parts:many_graph",
         ),
         Pipeline(
             name="toy_training",

@@ -68,6 +68,20 @@ def graph(config: ToyConfig, seed: int) -> list[Step]:
     ]
 
 
+class TotalConfig(Config):
+    pass
+
+
+class ManyConfig(Config):
+    numbers: dict[str, NumberConfig]
+
+
+def many_graph(config: ManyConfig, seed: int) -> list[Step]:
+    numbers = [Step(id=f"make.{name}", stage="toy_number", config=each) for name, each in config.numbers.items()]
+    inputs = {f"number.{name}": f"make.{name}" for name in config.numbers}
+    return [*numbers, Step(id="total", stage="toy_total", config=TotalConfig(), inputs=inputs)]
+
+
 class CurveConfig(Config):
     floor: float = Field(1.0, le=1000)
     steps: int = Field(9, ge=1)
@@ -167,6 +181,12 @@ def add(context):
     left, right = (float((context.inputs[p] / "number.txt").read_text()) for p in ("left", "right"))
     first, second = context.config.weights
     (context.out / "number.txt").write_text(repr(first * left + second * right))
+
+
+def total(context):
+    numbers = {name: float((path / "number.txt").read_text()) for name, path in context.inputs_at("number.*").items()}
+    (context.out / "number.txt").write_text(repr(sum(numbers.values())))
+    context.summary["names"] = list(numbers)
 
 
 def load_file(config: FileConfig, seed: int):
