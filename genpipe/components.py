@@ -16,7 +16,7 @@ API_VERSION = 1
 LikelihoodKind = Literal["exact", "lower_bound", "estimate", "unnormalized"]
 EventKind = Literal["image", "vector", "sequence"]
 
-CAPABILITIES = ("sample", "log_prob", "encode", "decode", "score", "energy", "codec")
+CAPABILITIES = ("sample", "path", "log_prob", "encode", "decode", "score", "energy", "codec")
 
 
 def load_reference(reference: str) -> Any:

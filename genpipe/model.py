@@ -5,6 +5,7 @@
 | `loss(z, y, noise)`, or `train_step` where several optimisers step | `train_step(batch, optimizers, step)` |
 | `estimate(batches, progress)` for closed forms | `fit(batches, progress)` |
 | `generate(num, y, noise, sampler)` | `sample(num, y, seed=…, first_index=…, sampler=…)` |
+| `generate_path(num, y, noise, sampler, num_frames)` | `sample_path(num, y, …, num_frames=…)` |
 | `log_density(z, y, noise)` | `log_prob(x, y)` |
 | `infer(z, y)`, `reconstruct(h, y)` | `encode(x, y)`, `decode(h, y)` |
 
@@ -44,6 +45,20 @@ class LogProb:
     nats: Tensor
     kind: LikelihoodKind
     standard_error: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePath:
+    """Samples on their way, for families that make them step by step.
+
+    frames: (F, B, *event), the last what `sample` gives; labels: F of them, where each is on the way ("t = 499");
+    drawn: (F, *event) bool, where a frame has values already, for families that draw one value after the other; None
+    where it has them everywhere.
+    """
+
+    frames: Tensor
+    labels: tuple[str, ...]
+    drawn: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +150,11 @@ class Model(nn.Module):
         """(num, *event) in network units; row i is a function of noise and noise.first_index + i alone."""
         raise NotImplementedError
 
+    def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
+        """What `generate` passes through on its way, in network units: num_frames moments from the first to the last,
+        or all of them where there are fewer. The last is what `generate` gives."""
+        raise NotImplementedError
+
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb | Tensor:
         """Nats per example (B,) in network units, or of the integers for discrete families.
 
@@ -217,6 +237,38 @@ class Model(nn.Module):
                 f"family '{self.family.name}' gave samples of shape {tuple(z.shape)}, expected {(num, *self.spec.shape)}"
             )
         return self.units.from_network(z)
+
+    @torch.no_grad()
+    def sample_path(
+        self,
+        num: int,
+        y: Tensor | int | None = None,
+        *,
+        seed: int = 0,
+        first_index: int = 0,
+        sampler: Sampler | str | Mapping[str, Any] | None = None,
+        num_frames: int = 8,
+    ) -> SamplePath:
+        """How the samples that `sample` gives for the same arguments came about, in data units.
+
+        num_frames: moments to look at, evenly spaced from the start to the samples themselves; fewer where the way has
+        fewer steps.
+        """
+        self.need("path")
+        if num < 0:
+            raise UsageError(f"num is {num}, expected 0 or more")
+        if num_frames < 2:
+            raise UsageError(f"num_frames is {num_frames}, expected at least 2: the start and the end")
+        noise = Noise(seed, "sample", first_index)
+        path = self.generate_path(num, self._labels(y, num), noise, self.choose_sampler(sampler), num_frames)
+        found = len(path.labels)
+        expected = (found, num, *self.spec.shape)
+        if not 2 <= found <= num_frames or tuple(path.frames.shape) != expected:
+            raise UsageError(
+                f"family '{self.family.name}' gave {found} labels for frames of shape {tuple(path.frames.shape)}, "
+                f"expected 2 to {num_frames} of them and {expected}"
+            )
+        return SamplePath(frames=self.units.from_network(path.frames), labels=path.labels, drawn=path.drawn)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from genpipe import ops
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
-from genpipe.model import Model, Sampler
+from genpipe.model import Model, SamplePath, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.autoregressive import AUTOREGRESSIVE
 from genpipe.plugins.autoregressive.config import AutoregressiveConfig
@@ -73,6 +74,18 @@ class Autoregressive(Model):
         program = self.network.program()
         levels = ops.pixelcnn_sample(program, noise.key("pixels"), num, first_index=noise.first_index)
         return self.units.to_network(levels, None)
+
+    def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
+        """A pixel is drawn once and stays, so that every frame is a part of the samples."""
+        z = self.generate(num, y, noise, sampler)
+        num_pixels = z.shape[-2] * z.shape[-1]
+        counts = torch.linspace(0, num_pixels, min(num_frames, num_pixels + 1)).round().int()
+        drawn = (torch.arange(num_pixels) < counts[:, None]).view(-1, 1, *z.shape[-2:])
+        return SamplePath(
+            frames=z.expand(len(counts), *z.shape),
+            labels=tuple(f"{count} of {num_pixels} pixels" for count in counts.tolist()),
+            drawn=drawn.expand(-1, *z.shape[1:]),
+        )
 
 
 def build(config: AutoregressiveConfig, spec: DataSpec) -> Autoregressive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from genpipe import ops
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
-from genpipe.model import LogProb, Model, Sampler
+from genpipe.model import LogProb, Model, SamplePath, Sampler
 from genpipe.noise import Noise
 from genpipe.ops import samplers, schedules
 from genpipe.plugins.diffusion import DIFFUSION
@@ -123,17 +124,40 @@ class Diffusion(Model):
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         """The sampler's steps over `num_steps` timesteps, spaced "trailing"; `eta` is DDIM's."""
-        assert sampler.name is not None
+        return self._descend(num, noise, sampler, self._timesteps(sampler), lambda step, x: None)
+
+    def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
+        """x_t at evenly spaced steps, pure noise first."""
+        timesteps = self._timesteps(sampler)
+        shown = torch.linspace(0, len(timesteps), min(num_frames, len(timesteps) + 1)).round().int().tolist()
+        frames: dict[int, Tensor] = {}
+
+        def look(step: int, x: Tensor) -> None:
+            if step in shown and step not in frames:  # a solver may evaluate the network twice in a step
+                frames[step] = x.clone()
+
+        last = self._descend(num, noise, sampler, timesteps, look)
+        labels = (*(f"t = {timesteps[step]}" for step in shown[:-1]), "sample")
+        return SamplePath(frames=torch.stack([*(frames[step] for step in shown[:-1]), last]), labels=labels)
+
+    def _timesteps(self, sampler: Sampler) -> list[int]:
+        """Those that the sampler passes, noisiest first."""
         num_steps = self.config.num_sampling_steps if sampler.num_steps is None else sampler.num_steps
         num_steps = min(num_steps, self.config.num_timesteps) if sampler.num_steps is None else num_steps
         if not 1 <= num_steps <= self.config.num_timesteps:
             raise UsageError(f"num_steps is {num_steps}, expected 1 … {self.config.num_timesteps} (num_timesteps)")
+        return schedules.timesteps(self.config.num_timesteps, num_steps)
+
+    def _descend(
+        self, num: int, noise: Noise, sampler: Sampler, timesteps: list[int], look: Callable[[int, Tensor], None]
+    ) -> Tensor:
+        """From pure noise down the timesteps. look: called with each step and the x that the network sees there."""
+        assert sampler.name is not None
         eta = 0.0 if sampler.eta is None else sampler.eta
         if not 0 <= eta <= 1:
             raise UsageError(f"eta is {eta}, expected 0 … 1")
         if sampler.name != "ddim" and sampler.eta is not None:
             raise UsageError(f"the sampler '{sampler.name}' has no eta: use 'ddim'")
-        timesteps = schedules.timesteps(self.config.num_timesteps, num_steps)
         stages = samplers.plan(
             sampler.name,
             schedules.descent(self.alpha_bar.cpu(), timesteps),
@@ -142,13 +166,14 @@ class Diffusion(Model):
             eta=eta,
             variance_type=self.config.variance_type,
         )
+
+        def predict(x: Tensor, step: int) -> Tensor:
+            look(step, x)
+            return self.network(x, self.log_snr[timesteps[step]].expand(num)).float()
+
         x = noise.normal("start", (num, *self.spec.shape), device=self.device)
         return samplers.sample(
-            stages,
-            x,
-            lambda x, i: self.network(x, self.log_snr[timesteps[i]].expand(num)).float(),
-            key=lambda i: noise.key(f"step {timesteps[i]}"),
-            first_index=noise.first_index,
+            stages, x, predict, key=lambda step: noise.key(f"step {timesteps[step]}"), first_index=noise.first_index
         )
 
     # -- the bound ------------------------------------------------------------------------------------------

@@ -137,6 +137,31 @@ def test_sample_i_is_the_same_in_any_batch(family: Family, event: str, tmp_path:
 
 
 @pytest.mark.parametrize(("family", "event"), CASES)
+def test_a_path_ends_with_the_samples_it_led_to(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    y = labels(model, 3)
+    if "path" not in family.capabilities:
+        with pytest.raises(CapabilityError, match="has no path"):
+            model.sample_path(3, y)
+        return
+    for sampler in family.samplers or (None,):
+        path = model.sample_path(3, y, seed=3, first_index=2, sampler=sampler, num_frames=5)
+        assert path.frames.shape == (5, 3, *model.spec.shape)
+        assert path.frames.dtype == getattr(torch, model.spec.dtype)
+        assert len(set(path.labels)) == 5
+        assert torch.equal(path.frames[-1], model.sample(3, y, seed=3, first_index=2, sampler=sampler))
+        if path.drawn is None:
+            assert not torch.equal(path.frames[0], path.frames[-1])
+        else:
+            assert not path.drawn[0].any()
+            assert path.drawn[-1].all()
+            assert (path.drawn[1:] >= path.drawn[:-1]).all()
+            assert torch.equal(path.frames * path.drawn[:, None], path.frames[-1] * path.drawn[:, None])
+    with pytest.raises(UsageError, match="num_frames is 1"):
+        model.sample_path(3, y, num_frames=1)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
 def test_log_prob_has_its_kind_and_no_memory_of_the_batch(family: Family, event: str, tmp_path: Path) -> None:
     model, _ = trained(family, event, tmp_path)
     x, y = torch.from_numpy(SPLITS[event].x[:6]), labels(model, 6)

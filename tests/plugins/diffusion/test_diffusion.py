@@ -75,6 +75,18 @@ def test_with_the_ideal_denoiser_samples_are_the_data(prediction_type: str, name
     assert float((x**4).mean() / x.var() ** 2) == pytest.approx(3, abs=0.3)
 
 
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpmsolver++"])
+def test_each_frame_of_a_path_has_the_noise_of_its_timestep(name: str) -> None:
+    """Data N(0, VARIANCE I) is N(0, (ᾱ VARIANCE + 1 − ᾱ) I) at time t."""
+    model = ideal(variance_type="fixed_small")
+    path = model.generate_path(4000, None, Noise(0, "sample"), Sampler(name=name, num_steps=200), 5)
+    timesteps = [int(label.removeprefix("t = ")) for label in path.labels[:-1]]
+    assert timesteps == sorted(timesteps, reverse=True)
+    alpha_bar = [*model.alpha_bar[timesteps].tolist(), 1.0]
+    expected = [a * VARIANCE + 1 - a for a in alpha_bar]
+    assert path.frames.flatten(1).var(1).tolist() == pytest.approx(expected, rel=0.06)
+
+
 def test_deterministic_ddim_converges_to_the_probability_flow() -> None:
     """For Gaussian data the flow is a scaling: x(0) = x(T) √(VARIANCE / (ᾱ_T VARIANCE + 1 − ᾱ_T))."""
     model = ideal(schedule="linear")
