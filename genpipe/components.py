@@ -15,6 +15,8 @@ API_VERSION = 1
 
 LikelihoodKind = Literal["exact", "lower_bound", "estimate", "unnormalized"]
 EventKind = Literal["image", "vector", "sequence"]
+MetricNeeds = Literal["samples", "features", "logits", "likelihood", "densities"]
+Axis = Literal["likelihood", "quality", "diversity", "novelty"]
 
 CAPABILITIES = ("sample", "path", "log_prob", "encode", "decode", "score", "energy", "codec")
 
@@ -90,30 +92,47 @@ class Dataset(ComponentRecord):
     fingerprint: reference to `f(config) -> str` that changes when files outside the package change
     (their checksum); None where config and code say it all.
     log_density: reference to `f(config, x: ndarray) -> ndarray (N,)`, nats, where the true density is known.
+    score: reference to `f(config, x: ndarray) -> ndarray (N, *event)`, the gradient of that in x.
+    modes: reference to `f(config) -> (centres: ndarray (K, D), std: float)`, where the data has known modes.
     """
 
     events: tuple[EventKind, ...]
     fingerprint: str | None = None
     log_density: str | None = None
+    score: str | None = None
+    modes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(ComponentRecord):
     """A number, or some, for one row of the table. `build(config) -> genpipe.evaluation.Metric`.
 
-    needs: "samples", "features" (samples through the feature extractor) or "likelihood".
+    needs: "samples"; "features" (samples through a feature extractor); "logits" (its logits of samples);
+        "likelihood" (the row's log-probabilities of held-out data); "densities" (samples, held-out data and the row's
+        log-probabilities beside the true density: rows lack it where the data set's density is not known).
+    axis: the question that it answers.
+    defaults_for: kinds of data that it is shown for where a recipe names no metrics; "2d" are vectors of two numbers.
+    estimator, cost: in words, for listings.
     """
 
-    needs: Literal["samples", "features", "likelihood"]
+    needs: MetricNeeds
+    axis: Axis = "quality"
+    defaults_for: tuple[EventKind | Literal["2d"], ...] = ()
     estimator: str = ""
     cost: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureExtractor(ComponentRecord):
-    """Maps examples to vectors. `build(config) -> genpipe.evaluation.FeatureExtractor`."""
+    """Maps examples to vectors. `build(config) -> genpipe.evaluation.FeatureExtractor`.
+
+    trains: whether it is trained on the split "features", and so needs `data.features_fraction`.
+    has_logits: whether it also gives the logits of classes.
+    """
 
     events: tuple[EventKind, ...]
+    trains: bool = False
+    has_logits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +141,8 @@ class Stage(ComponentRecord):
 
     takes: the input ports and the kind of artifact each accepts, with a "?" where nothing need be given; a port whose
     name ends in "*" takes any number. gives: the kind of artifact it makes.
+    chooses: reference to `f(config, registry) -> Iterable[genpipe.config.Component]`, what the stage may choose by the
+    data where its config leaves that open; their code is part of a step's key.
     as_group: whether several workers work as one group, each on a part of the same thing at the same time. Those of
     other stages do one item after the other, and one process may do all of them.
     """
@@ -129,6 +150,7 @@ class Stage(ComponentRecord):
     as_group: bool = False
     takes: Mapping[str, str] = field(default_factory=dict)
     gives: str
+    chooses: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ its own. A state is a dict of float64 or int64 tensors.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -39,12 +39,31 @@ class Examples(Protocol):
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
+class LabelledExamples(Protocol):
+    """x (N, *event) in data units, and y (N,) where there are labels; genpipe.data.Split is one."""
+
+    @property
+    def x(self) -> Examples: ...
+
+    @property
+    def y(self) -> Examples | None: ...
+
+
+class Modes(NamedTuple):
+    """Equal round Gaussians that the data is a mixture of. centres: (K, D) float64; std: of each, in every direction."""
+
+    centres: Tensor
+    std: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """What rows are held against. Examples are in data units, features (N, D) float64.
 
     train, train_features: the reference split; held_out: the real data that the oracle row shows;
-    extractor: the name of what made the features.
+    extractor, fingerprint: the name of what made the features, and what it is.
+    log_density, score: the true density's logarithm, (B,) nats of x (B, *event), and its gradient, (B, *event), float64;
+    modes: of the data. None where they are not known.
     """
 
     spec: DataSpec
@@ -53,6 +72,10 @@ class Reference:
     train_features: Tensor
     held_out_features: Tensor
     extractor: str
+    fingerprint: str = ""
+    log_density: Callable[[Tensor], Tensor] | None = None
+    score: Callable[[Tensor], Tensor] | None = None
+    modes: Modes | None = None
     _last: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def distance_ratios(self, features: Tensor) -> DistanceRatios:
@@ -65,15 +88,21 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A range of one row's examples. x: (B, *event), data units; features: (B, D) float64.
+    """A range of one row's examples. x: (B, *event), data units; y: (B,) their labels, where real data has them or
+    samples were asked for by label.
 
+    features: (B, D) float64, logits: (B, K), for metrics that need them.
     first_index: position of the first in its row, whatever the shards; seed: for metrics that draw.
-    log_prob: gives the row's log-probabilities of held-out examples; for metrics that need "likelihood",
-    whose x are held-out data (y their labels).
+    log_prob: gives the row's log-probabilities. For metrics that need "likelihood", whose x are held-out data (y their
+    labels where the model takes them), and for those that need "densities", whose held_out is held-out data (B, *event)
+    at the same positions as x. These are also asked about rows without log_prob, where it is None, and then leave out
+    the cells that rest on it.
     """
 
     x: Tensor
     features: Tensor | None = None
+    logits: Tensor | None = None
+    held_out: Tensor | None = None
     y: Tensor | None = None
     first_index: int = 0
     seed: int = 0
@@ -84,13 +113,17 @@ class Metric(ABC):
     """Base of metrics.
 
     calibrates_on: the real data whose states `result` needs beside a row's own: "held_out", the oracle's row, and
-    "train", the reference split scored as rows are; for metrics that do not need "likelihood".
+    "train", the reference split scored as rows are; for metrics that need samples, features or logits.
     """
 
     calibrates_on: ClassVar[tuple[Literal["held_out", "train"], ...]] = ()
 
     def prepare(self, reference: Reference) -> None:  # noqa: B027 (many need nothing)
-        """Called once in each process, before any row. What takes long is better had from `calibrates_on`."""
+        """Called once in each process, before any row. What takes long is better had from `calibrates_on`.
+
+        reference: with the features of the extractor that the metric's config names in a field
+        `features: FeatureExtractorChoice | None`, and of the evaluation's where that is None or there is no such field.
+        """
 
     def calibrate(self, real: Mapping[str, State]) -> None:  # noqa: B027
         """Called once in each process that asks for results, with the whole states of `calibrates_on`."""
@@ -105,20 +138,45 @@ class Metric(ABC):
 
     @abstractmethod
     def result(self, state: State) -> list[Estimate]:
-        """The cells of a row."""
+        """The cells of a row; those that cannot be had are left out."""
 
 
 class FeatureExtractor(ABC):
-    """Maps examples in data units to feature vectors."""
+    """Maps examples in data units to feature vectors.
 
-    def prepare(self, spec: DataSpec, train: Examples) -> None:  # noqa: B027 (many need nothing)
-        """Called once with the training split, (N, *event); then copies of it go to all that compute features."""
+    Prepared once per data set, or restored from what one that was prepared gave as its state; the two are the same,
+    bitwise. device: where it computes, set before either; what it gives is on the CPU.
+    history: the logged steps of its training, each a mapping with "step".
+    """
+
+    device: str = "cpu"
+    history: Sequence[Mapping[str, float]] = ()
+
+    @abstractmethod
+    def prepare(self, spec: DataSpec, split: LabelledExamples | None, train: Examples) -> None:
+        """Called once with the training split (N, *event), for statistics of the data.
+
+        split: what those are trained on whose record says so, neither the models' training nor the held-out data;
+        None for others.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What `prepare` found, on the CPU; kept as safetensors."""
+
+    @abstractmethod
+    def restore(self, spec: DataSpec, state: Mapping[str, Tensor]) -> None:
+        """Takes the place of `prepare`, in each process that computes features."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, D) float64, finite."""
+        """(B, D) float64, finite, for x (B, *event). An example's features depend on no other's."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, K) of K classes, finite; of those whose record says has_logits."""
+        raise NotImplementedError(f"{type(self).__name__} has no logits")
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """What the features are, as printed beside every number that rests on them."""
+        """What the features are, as printed beside every number that rests on them: `name`, or `name@hash`."""

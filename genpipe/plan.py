@@ -138,7 +138,8 @@ def _key_parts(
 ) -> dict[str, Any]:
     modules = [stage.build.partition(":")[0], stage.config.partition(":")[0]]
     files = {}
-    for component in components_in(step.config):
+    may_choose = load_reference(stage.chooses)(step.config, registry) if stage.chooses else ()
+    for component in components_in([step.config, *may_choose]):
         record = registry.get(component.kind, component.name)
         modules += [record.build.partition(":")[0], record.config.partition(":")[0]]
         if getattr(record, "fingerprint", None):

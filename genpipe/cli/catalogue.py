@@ -217,7 +217,7 @@ def _references_that_fail(kind: str, provided: Provided) -> list[str]:
 
     record = provided.record
     found = []
-    for attribute in ("config", "build", "fingerprint", "log_density", "check"):
+    for attribute in ("config", "build", "fingerprint", "log_density", "score", "modes", "check", "chooses"):
         reference = getattr(record, attribute, None)
         if reference is None:
             continue

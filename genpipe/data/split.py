@@ -49,7 +49,7 @@ def write_index(folder: Path, spec: DataSpec, splits: Mapping[str, Sequence[Shar
 
 
 def open_split(folder: Path, name: str) -> Split:
-    """The split `name` ("train", "test", "validation") of a data artifact.
+    """The split `name` ("train", "test", "validation", "features") of a data artifact.
 
     ArtifactError names a shard that is missing or has not the size that it was written with.
     """

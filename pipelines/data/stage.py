@@ -26,7 +26,7 @@ from genpipe.pipelines.data.statistics import Statistics, merged, with_statistic
 from genpipe.steps import StepContext
 from genpipe.units import Units
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "features")
 PREVIEW_EXAMPLES = 2000
 CONVERT = "genpipe.pipelines.data.convert"
 
@@ -81,6 +81,8 @@ def chosen_sizes(spec: DataSpec, config: DataConfig, num: int) -> dict[str, int]
     fractions = {"test": config.test_fraction}
     if config.validation_fraction > 0:
         fractions["validation"] = config.validation_fraction
+    if config.features_fraction > 0:
+        fractions["features"] = config.features_fraction  # after the others, which it so leaves as they are
     sizes = split_sizes(num, fractions)
     for name, size in sizes.items():
         if size < 2:

@@ -22,7 +22,8 @@ def run(context: StepContext) -> None:
     num = choose_num(config.num, train, test)
     record = context.registry.get("feature_extractor", config.features.name)
     extractor: FeatureExtractor = record.builder(config.features.config)
-    extractor.prepare(train.spec, train.x)
+    split = open_split(context.inputs["data"], "features") if record.trains else None
+    extractor.prepare(train.spec, split, train.x)
     sources = Sources(
         data=context.inputs["data"],
         model=context.inputs["model"],

@@ -15,6 +15,8 @@ def register_metrics() -> list[Metric]:
             config="genpipe.plugins.frechet.config:FrechetConfig",
             build="genpipe.plugins.frechet.metric:build",
             needs="features",
+            axis="quality",
+            defaults_for=("image", "vector", "sequence"),
             estimator="streamed moments; bias corrected and error estimated by a block jackknife",
             cost="3 decompositions of D×D matrices for each block",
         )

@@ -15,6 +15,8 @@ def register_metrics() -> list[Metric]:
             config="genpipe.plugins.likelihood.config:LikelihoodConfig",
             build="genpipe.plugins.likelihood.metric:build",
             needs="likelihood",
+            axis="likelihood",
+            defaults_for=("image", "vector", "sequence"),
             estimator="mean over held-out examples; exact, lower bound and estimate are never mixed",
             cost="one log_prob of every held-out example for each dequantisation",
         )

@@ -15,6 +15,8 @@ def register_metrics() -> list[Metric]:
             config="genpipe.plugins.novelty.config:NoveltyConfig",
             build="genpipe.plugins.novelty.metric:build",
             needs="features",
+            axis="novelty",
+            defaults_for=("image", "vector", "sequence"),
             estimator="distance to the nearest training example over that one's own, against held-out data",
             cost="N × M distances in blocks",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
-from genpipe.evaluation import Examples, FeatureExtractor
+from genpipe.evaluation import Examples, FeatureExtractor, LabelledExamples
 from genpipe.plugins.pixels.config import StandardiseConfig
 
 BLOCK = 4096  # examples in float64 at once
@@ -55,7 +56,7 @@ class Standardise(FeatureExtractor):
     def __init__(self, config: StandardiseConfig) -> None:
         self._min_relative_std = config.min_relative_std
 
-    def prepare(self, spec: DataSpec, train: Examples) -> None:
+    def prepare(self, spec: DataSpec, split: LabelledExamples | None, train: Examples) -> None:
         blocks = (np.asarray(train[start : start + BLOCK]) for start in range(0, len(train), BLOCK))
         spreads = (_Spread.of(torch.from_numpy(block.astype(np.float64)).flatten(start_dim=1)) for block in blocks)
         whole = functools.reduce(_Spread.__add__, spreads)
@@ -71,6 +72,12 @@ class Standardise(FeatureExtractor):
                 "the training split, so they cannot be standardised; use the features 'identity'"
             )
         self._std = std
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self._mean, "std": self._std}
+
+    def restore(self, spec: DataSpec, state: Mapping[str, Tensor]) -> None:
+        self._mean, self._std = state["mean"], state["std"]
 
     def __call__(self, x: Tensor) -> Tensor:
         return (x.to(torch.float64).flatten(start_dim=1) - self._mean) / self._std

@@ -15,6 +15,7 @@ def register_metrics() -> list[Metric]:
             config="genpipe.plugins.prdc.config:PrdcConfig",
             build="genpipe.plugins.prdc.metric:build",
             needs="features",
+            axis="diversity",
             estimator="balls to the k-th neighbour, counted exactly with strict <; equal numbers on both sides",
             cost="3 × N² distances in blocks",
         )

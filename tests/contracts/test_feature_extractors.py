@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from genpipe import components
@@ -13,6 +17,7 @@ from genpipe.evaluation import FeatureExtractor
 from genpipe.registry import registry
 
 EXTRACTORS = [provided.record for provided in registry().all("feature_extractor")]
+NUM_CLASSES = 3
 RNG = np.random.default_rng(0)
 # Each with a position that never changes, as the corners of real images do; a vector's columns all vary.
 IMAGES = RNG.integers(0, 17, (60, 1, 8, 8)).astype(np.uint8)
@@ -36,6 +41,16 @@ DATA = {
         )
     ],
 }
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The split that extractors are trained on."""
+
+    x: Tensor
+    y: Tensor
+
+
 CASES = [
     pytest.param(record, spec, x, id=f"{record.name}-{spec.name}")
     for record in EXTRACTORS
@@ -47,7 +62,15 @@ pytestmark = pytest.mark.parametrize(("record", "spec", "x"), CASES)
 
 def prepared(record: components.FeatureExtractor, spec: DataSpec, x: Tensor) -> FeatureExtractor:
     extractor: FeatureExtractor = record.builder(record.config_class())
-    extractor.prepare(spec, x)
+    third = Labelled(x.flip(0), torch.arange(len(x)) % NUM_CLASSES)
+    extractor.prepare(dataclasses.replace(spec, num_classes=NUM_CLASSES), third if record.trains else None, x)
+    return extractor
+
+
+def restored(record: components.FeatureExtractor, spec: DataSpec, state: dict[str, Tensor]) -> FeatureExtractor:
+    """From a state that was at rest."""
+    extractor: FeatureExtractor = record.builder(record.config_class())
+    extractor.restore(dataclasses.replace(spec, num_classes=NUM_CLASSES), load(save(state)))
     return extractor
 
 
@@ -82,3 +105,36 @@ def test_fingerprint_is_a_short_line_that_comes_back(
     assert first.startswith(record.name)
     assert len(first) <= 80
     assert "\n" not in first
+
+
+def test_one_that_was_restored_is_the_same_bitwise(
+    record: components.FeatureExtractor, spec: DataSpec, x: Tensor
+) -> None:
+    extractor = prepared(record, spec, x)
+    other = restored(record, spec, extractor.state())
+    assert other.fingerprint == extractor.fingerprint
+    assert torch.equal(other(x), extractor(x))
+    if record.has_logits:
+        assert torch.equal(other.logits(x), extractor.logits(x))
+
+
+def test_its_state_does_not_change_by_use(record: components.FeatureExtractor, spec: DataSpec, x: Tensor) -> None:
+    extractor = prepared(record, spec, x)
+    before = save(extractor.state())
+    extractor(x)
+    assert save(extractor.state()) == before
+    assert save(restored(record, spec, extractor.state()).state()) == before
+
+
+def test_logits_are_there_where_the_record_says_so(
+    record: components.FeatureExtractor, spec: DataSpec, x: Tensor
+) -> None:
+    extractor = prepared(record, spec, x)
+    if not record.has_logits:
+        with pytest.raises(NotImplementedError):
+            extractor.logits(x)
+        return
+    logits = extractor.logits(x)
+    assert logits.shape == (len(x), NUM_CLASSES)
+    assert logits.isfinite().all()
+    assert not logits.requires_grad

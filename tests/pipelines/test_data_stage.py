@@ -24,6 +24,18 @@ def test_splits_are_disjoint_whole_and_of_the_asked_sizes(stage, tmp_path):
     assert sorted(np.concatenate(parts)) == list(x[:, 0])
 
 
+def test_what_extractors_train_on_is_taken_from_training_alone(stage, tmp_path):
+    x = np.arange(200.0).reshape(100, 2)
+    fractions = {"test_fraction": 0.3, "validation_fraction": 0.1}
+    without = stage("data", {"dataset": archive(tmp_path, x=x), **fractions})
+    folder = stage("data", {"dataset": archive(tmp_path, x=x), **fractions, "features_fraction": 0.25})
+    for name in ("test", "validation"):
+        np.testing.assert_array_equal(open_split(without, name).x, open_split(folder, name).x)
+    trained_on, taken = (np.asarray(open_split(folder, name).x)[:, 0] for name in ("train", "features"))
+    assert len(taken) == 25
+    assert sorted([*trained_on, *taken]) == sorted(np.asarray(open_split(without, "train").x)[:, 0])
+
+
 def test_labels_stay_with_their_examples(stage, tmp_path):
     x = rows()
     x[:, 0] = np.arange(100)

@@ -13,7 +13,7 @@ POINTS = DataSpec(name="points", event="vector", shape=(2,))
 
 def prepared(spec, train, **options):
     made = Standardise(StandardiseConfig(**options))
-    made.prepare(spec, train)
+    made.prepare(spec, None, train)
     return made
 
 
