@@ -6,43 +6,60 @@ from collections import Counter
 from collections.abc import Iterator
 
 from genpipe.components import Family
+from genpipe.config import Component
 from genpipe.errors import nearest
+from genpipe.pipelines.data.config import DataConfig
+from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.sample.config import SampleConfig
 from genpipe.pipelines.single.config import SingleConfig
 from genpipe.registry import Registry
+from genpipe.training.config import TrainConfig
 
 ETA_SAMPLER = "ddim"  # the one sampler that eta means something to; see genpipe.model.Sampler
 
 
 def check(config: SingleConfig, registry: Registry) -> Iterator[tuple[str, str]]:
     """(key, message) of each mistake."""
-    dataset = registry.get("dataset", config.data.dataset.name)
-    family: Family = registry.get("family", config.model.name)
-    extractor = registry.get("feature_extractor", config.evaluate.features.name)
+    yield from check_model(config.data, config.model, config.train, config.sample, registry)
+    yield from check_evaluation(config.data, config.evaluate, registry)
+
+
+def check_model(
+    data: DataConfig, model: Component, train: TrainConfig, sample: SampleConfig, registry: Registry
+) -> Iterator[tuple[str, str]]:
+    """Mistakes between the sections `data`, `model`, `train` and `sample`."""
+    dataset = registry.get("dataset", data.dataset.name)
+    family: Family = registry.get("family", model.name)
     if not set(dataset.events) & set(family.events):
         yield (
             "model",
             f"family '{family.name}' models {_plural(family.events)}, and data set '{dataset.name}' has "
             f"{_plural(dataset.events)}",
         )
-    if family.training == "closed_form" and config.train.workers > 1:
+    if family.training == "closed_form" and train.workers > 1:
         yield (
             "train.workers",
-            f"family '{family.name}' is fitted in closed form, by one worker, not {config.train.workers}: set train.workers=1",
+            f"family '{family.name}' is fitted in closed form, by one worker, not {train.workers}: set it to 1",
         )
-    if config.train.batch_size < config.train.workers:
+    if train.batch_size < train.workers:
         yield (
             "train.workers",
-            f"{config.train.workers} workers share batches of {config.train.batch_size}, and each needs an example",
+            f"{train.workers} workers share batches of {train.batch_size}, and each needs an example",
         )
+    yield from _sampling(sample, family)
+
+
+def check_evaluation(data: DataConfig, evaluate: EvaluateConfig, registry: Registry) -> Iterator[tuple[str, str]]:
+    """Mistakes between the sections `data` and `evaluate`."""
+    dataset = registry.get("dataset", data.dataset.name)
+    extractor = registry.get("feature_extractor", evaluate.features.name)
     if not set(dataset.events) & set(extractor.events):
         yield (
             "evaluate.features",
             f"'{extractor.name}' takes {_plural(extractor.events)}, and data set '{dataset.name}' has "
             f"{_plural(dataset.events)}",
         )
-    yield from _sampling(config.sample, family)
-    for name, count in Counter(choice.name for choice in config.evaluate.metrics).items():
+    for name, count in Counter(choice.name for choice in evaluate.metrics).items():
         if count > 1:
             yield "evaluate.metrics", f"metric '{name}' is given {count} times"
 

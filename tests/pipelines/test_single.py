@@ -68,7 +68,7 @@ def test_a_group_that_cannot_train_is_a_mistake():
     assert mistakes({**VAE, "model": "gaussian_mixture"}, ["train.workers=2"]) == {
         (
             "train.workers",
-            "family 'gaussian_mixture' is fitted in closed form, by one worker, not 2: set train.workers=1",
+            "family 'gaussian_mixture' is fitted in closed form, by one worker, not 2: set it to 1",
         )
     }
     assert mistakes(VAE, ["train.workers=5", "train.batch_size=4"]) == {
