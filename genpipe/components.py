@@ -94,6 +94,7 @@ class Dataset(ComponentRecord):
     log_density: reference to `f(config, x: ndarray) -> ndarray (N,)`, nats, where the true density is known.
     score: reference to `f(config, x: ndarray) -> ndarray (N, *event)`, the gradient of that in x.
     modes: reference to `f(config) -> (centres: ndarray (K, D), std: float)`, where the data has known modes.
+    suffixes: endings of the files that it reads by its option `path`, so that a bare path finds its reader.
     """
 
     events: tuple[EventKind, ...]
@@ -101,6 +102,7 @@ class Dataset(ComponentRecord):
     log_density: str | None = None
     score: str | None = None
     modes: str | None = None
+    suffixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,7 @@ class Metric(ComponentRecord):
     axis: the question that it answers.
     defaults_for: kinds of data that it is shown for where a recipe names no metrics; "2d" are vectors of two numbers.
     estimator, cost: in words, for listings.
+    papers: citations that its docstrings refer to.
     """
 
     needs: MetricNeeds
@@ -120,6 +123,7 @@ class Metric(ComponentRecord):
     defaults_for: tuple[EventKind | Literal["2d"], ...] = ()
     estimator: str = ""
     cost: str = ""
+    papers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +132,15 @@ class FeatureExtractor(ComponentRecord):
 
     trains: whether it is trained on the split "features", and so needs `data.features_fraction`.
     has_logits: whether it also gives the logits of classes.
+    dims: how many numbers a vector has, in words or by the name of the option that says so.
+    papers: citations that its docstrings refer to.
     """
 
     events: tuple[EventKind, ...]
     trains: bool = False
     has_logits: bool = False
+    dims: str = ""
+    papers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from genpipe.components import Dataset, EventKind
 from genpipe.hookspecs import hookimpl
+from genpipe.plugins.files import suffixes
 
 
-def _dataset(name: str, module: str, config: str, summary: str, *events: EventKind) -> Dataset:
+def _dataset(
+    name: str, module: str, config: str, summary: str, *events: EventKind, suffixes: tuple[str, ...] = ()
+) -> Dataset:
     return Dataset(
         name=name,
         summary=summary,
@@ -14,6 +17,7 @@ def _dataset(name: str, module: str, config: str, summary: str, *events: EventKi
         build=f"genpipe.plugins.files.{module}:build",
         fingerprint=f"genpipe.plugins.files.{module}:fingerprint",
         events=events,
+        suffixes=suffixes,
     )
 
 
@@ -26,6 +30,7 @@ def register_datasets() -> list[Dataset]:
             "ImageFolderConfig",
             "a folder of PNG, JPEG, WebP, … images, labelled by the folders they lie in",
             "image",
+            suffixes=suffixes.IMAGES,
         ),
         _dataset(
             "webdataset",
@@ -33,6 +38,7 @@ def register_datasets() -> list[Dataset]:
             "WebDatasetConfig",
             "images and labels in tars (WebDataset)",
             "image",
+            suffixes=suffixes.TARS,
         ),
         _dataset(
             "parquet",
@@ -41,14 +47,16 @@ def register_datasets() -> list[Dataset]:
             "Parquet tables: columns of numbers, lists of numbers, or encoded images",
             "image",
             "vector",
+            suffixes=suffixes.PARQUET,
         ),
         _dataset(
             "npz",
             "npz",
             "NpzConfig",
-            "images or vectors in NumPy archives (.npz)",
+            "images or vectors in NumPy archives (.npz) or single arrays (.npy)",
             "image",
             "vector",
+            suffixes=suffixes.ARRAYS,
         ),
         _dataset(
             "csv",
@@ -56,6 +64,7 @@ def register_datasets() -> list[Dataset]:
             "CsvConfig",
             "rows of numbers in CSV files with a header",
             "vector",
+            suffixes=suffixes.TABLES,
         ),
         _dataset(
             "idx",

@@ -11,6 +11,7 @@ from genpipe.plugins.files.address import Address, DataAddress
 
 PLACES = "a file, a folder, a pattern such as data/part-*, or an address such as s3://bucket/folder"
 MAX_SIDE = 16_384
+DEFAULT_NAME = "x"
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
@@ -68,7 +69,10 @@ class NpzConfig(ValueRange):
     """Options of the data set `npz`."""
 
     path: DataAddress = Field(description=f"the archives: {PLACES}")
-    x: str = Field("x", description="name of the examples: (N, D), (N, H, W) or (N, C, H, W)")
+    x: str = Field(
+        DEFAULT_NAME,
+        description="name of the examples, (N, D), (N, H, W) or (N, C, H, W); an archive's only array may have any",
+    )
     y: str | None = Field(None, description="name of the labels, (N,) integers; null where there are none")
     channels_last: bool = Field(False, description="images are (N, H, W, C)")
     limit: int | None = Field(None, ge=2, description="only the first so many examples; null is all")

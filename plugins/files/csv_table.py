@@ -17,8 +17,7 @@ from genpipe.plugins.files.csv_rows import layout, rows
 from genpipe.plugins.files.labels import TextLabels, names_of
 from genpipe.plugins.files.paths import digest, find, stem
 from genpipe.plugins.files.source import FileSource
-
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.xz")
+from genpipe.plugins.files.suffixes import TABLES
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Tables(FileSource):
     config: CsvConfig
 
     def list_parts(self) -> Iterable[Part]:
-        return (Part(file.address) for file in find(self.config.path, SUFFIXES))
+        return (Part(file.address) for file in find(self.config.path, TABLES))
 
     def survey(self, part: Part) -> dict[str, Any]:
         table = layout(part.address, self.config)
@@ -78,4 +77,4 @@ def build(config: CsvConfig, seed: int) -> Source | RawData:
 
 
 def fingerprint(config: CsvConfig) -> str:
-    return digest(stem(config.path), find(config.path, SUFFIXES))
+    return digest(stem(config.path), find(config.path, TABLES))

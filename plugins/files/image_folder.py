@@ -10,8 +10,8 @@ from genpipe.data import Part, Source
 from genpipe.errors import DataError
 from genpipe.plugins.files.config import ImageFolderConfig
 from genpipe.plugins.files.encoded import Encoded, EncodedImages
-from genpipe.plugins.files.images import SUFFIXES
 from genpipe.plugins.files.paths import digest, find, opened, stem
+from genpipe.plugins.files.suffixes import IMAGES
 
 IMAGES_IN_PART = 512
 
@@ -23,7 +23,7 @@ class ImageFolder(EncodedImages):
     config: ImageFolderConfig
 
     def list_parts(self) -> Iterable[Part]:
-        files = find(self.config.path, SUFFIXES)
+        files = find(self.config.path, IMAGES)
         by_folder = self.config.labels == "folder" and any("/" in file.name for file in files)
         if by_folder:
             loose = [file for file in files if "/" not in file.name]
@@ -49,4 +49,4 @@ def build(config: ImageFolderConfig, seed: int) -> Source:
 
 
 def fingerprint(config: ImageFolderConfig) -> str:
-    return digest(stem(config.path), find(config.path, SUFFIXES))
+    return digest(stem(config.path), find(config.path, IMAGES))

@@ -14,7 +14,6 @@ from genpipe.plugins.files.config import ImageOptions
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What is decoded. Others of Pillow's formats run programs or hold no photographs."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 ORIENTATION = 0x0112
 TRANSPOSED = (5, 6, 7, 8)

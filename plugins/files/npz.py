@@ -1,4 +1,4 @@
-"""NumPy archives, read row by row. Object arrays are refused: reading one would run code from the file."""
+"""NumPy arrays, alone or in archives, read row by row. Object arrays are refused: reading one would run code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -17,13 +17,12 @@ from genpipe.data import Array, Part, RawData, Source
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, nearest
 from genpipe.plugins.files.blocks import first, rows_in_block
-from genpipe.plugins.files.config import NpzConfig
+from genpipe.plugins.files.config import DEFAULT_NAME, NpzConfig
 from genpipe.plugins.files.labels import check_labels, num_classes_of
 from genpipe.plugins.files.paths import digest, find, opened, stem
 from genpipe.plugins.files.source import FileSource
+from genpipe.plugins.files.suffixes import ARRAYS
 from genpipe.plugins.files.values import spec_of
-
-SUFFIXES = (".npz",)
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,32 @@ class Member:
         return content
 
 
+class SingleArray:
+    """A file of one array (.npy), as an archive that holds it by the name `x`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def namelist(self) -> list[str]:
+        return [f"{DEFAULT_NAME}.npy"]
+
+    def open(self, entry: str) -> AbstractContextManager[IO[bytes]]:
+        self._file.seek(0)
+        return nullcontext(self._file)
+
+
+Zipped = zipfile.ZipFile | SingleArray
+
+
 @contextmanager
-def archive(address: str) -> Iterator[zipfile.ZipFile]:
-    """The archive at an address; DataError where it is none or is damaged, also while it is read."""
+def archive(address: str) -> Iterator[Zipped]:
+    """The arrays at an address; DataError where there are none or the file is damaged, also while it is read."""
     damaged = f"{address} is no NumPy archive, or is damaged"
     with opened(address) as file:
         try:
             if file.read(6) == b"\x93NUMPY":
-                raise DataError(f"{address} is a single array (.npy), expected an archive (.npz)")
+                yield SingleArray(file)
+                return
             if not zipfile.is_zipfile(file):
                 raise DataError(damaged)
             with zipfile.ZipFile(file) as zipped:
@@ -70,12 +87,18 @@ def archive(address: str) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def member(zipped: zipfile.ZipFile, address: str, name: str) -> Iterator[Member]:
-    """The array `name`; DataError where it is not there or holds Python objects."""
+def member(zipped: Zipped, address: str, name: str, besides: str | None = None) -> Iterator[Member]:
+    """The array `name`, or by the name that is the default the only one but `besides`, whatever it is called.
+
+    DataError where it is not there or holds Python objects.
+    """
     names = [entry.removesuffix(".npy") for entry in zipped.namelist()]
+    others = [other for other in names if other != besides]
+    if name == DEFAULT_NAME and len(others) == 1:
+        name = others[0]
     if name not in names:
         raise DataError(f"{address} has no array '{name}'{nearest(name, names)}")
-    with zipped.open(zipped.infolist()[names.index(name)]) as stream:
+    with zipped.open(zipped.namelist()[names.index(name)]) as stream:
         version = npy.read_magic(stream)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = header(stream)
@@ -91,12 +114,12 @@ class Archives(FileSource):
     config: NpzConfig
 
     def list_parts(self) -> Iterable[Part]:
-        return (Part(file.address) for file in find(self.config.path, SUFFIXES))
+        return (Part(file.address) for file in find(self.config.path, ARRAYS))
 
     def survey(self, part: Part) -> dict[str, Any]:
         where = f"{part.address}: '{self.config.x}'"
         with archive(part.address) as zipped:
-            with member(zipped, part.address, self.config.x) as x:
+            with member(zipped, part.address, self.config.x, self.config.y) as x:
                 if x.dtype.kind not in "uif":
                     raise DataError(f"{where} has type {x.dtype}, expected numbers")
                 if len(x.shape) not in (2, 3, 4):
@@ -114,7 +137,7 @@ class Archives(FileSource):
             return [shape[3], *shape[1:3]]
         return list(shape[1:])
 
-    def _largest_label(self, zipped: zipfile.ZipFile, address: str, name: str, num: int) -> int:
+    def _largest_label(self, zipped: Zipped, address: str, name: str, num: int) -> int:
         with member(zipped, address, name) as y:
             if y.dtype.kind not in "ui" or y.shape != (num,):
                 raise DataError(
@@ -152,7 +175,7 @@ class Archives(FileSource):
                 with member(zipped, part.address, self.config.y) as y:
                     blocks = [block.astype(np.int64) for block in y.rows(rows_in_block((), np.int64))]
                     labels = np.concatenate([np.empty(0, np.int64), *blocks])
-            with member(zipped, part.address, self.config.x) as x:
+            with member(zipped, part.address, self.config.x, self.config.y) as x:
                 start = 0
                 for block in x.rows(rows_in_block(spec.shape, np.float64)):
                     if self.config.channels_last and block.ndim == 4:
@@ -168,4 +191,4 @@ def build(config: NpzConfig, seed: int) -> Source | RawData:
 
 
 def fingerprint(config: NpzConfig) -> str:
-    return digest(stem(config.path), find(config.path, SUFFIXES))
+    return digest(stem(config.path), find(config.path, ARRAYS))

@@ -14,8 +14,8 @@ from genpipe.data import Part, Source
 from genpipe.errors import DataError, first_line, nearest
 from genpipe.plugins.files.config import ParquetConfig
 from genpipe.plugins.files.paths import digest, find, opened, stem
+from genpipe.plugins.files.suffixes import PARQUET
 
-SUFFIXES = (".parquet", ".pq")
 PART_PER_FILE = 64
 """From so many files on a part is a file: they are enough to share, and not every footer is read to list them."""
 
@@ -34,7 +34,7 @@ def opened_parquet(address: str) -> Iterator[parquet.ParquetFile]:
 
 def parts_of(config: ParquetConfig) -> list[Part]:
     """A part per row group, with its number and its first row in the file; or per file, where these are many."""
-    files = find(config.path, SUFFIXES)
+    files = find(config.path, PARQUET)
     if len(files) >= PART_PER_FILE:
         return [Part(file.address) for file in files]
     parts = []
@@ -179,11 +179,11 @@ def build(config: ParquetConfig, seed: int) -> Source:
     from genpipe.plugins.files.parquet_images import ParquetImages
     from genpipe.plugins.files.parquet_numbers import ParquetNumbers
 
-    address = find(config.path, SUFFIXES)[0].address
+    address = find(config.path, PARQUET)[0].address
     with opened_parquet(address) as table:
         kind = columns_of(table, address, config).kind
     return ParquetImages(config, stem(config.path)) if kind == "images" else ParquetNumbers(config)
 
 
 def fingerprint(config: ParquetConfig) -> str:
-    return digest(stem(config.path), find(config.path, SUFFIXES))
+    return digest(stem(config.path), find(config.path, PARQUET))

@@ -16,8 +16,8 @@ from genpipe.errors import DataError, nearest
 from genpipe.plugins.files.config import WebDatasetConfig
 from genpipe.plugins.files.encoded import Encoded, EncodedImages
 from genpipe.plugins.files.paths import digest, find, opened, stem
+from genpipe.plugins.files.suffixes import TARS
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_FIELD_BYTES = 256 * 2**20
 """A larger image or label is no image or label; it is named, not held in memory."""
 
@@ -91,7 +91,7 @@ class WebDataset(EncodedImages):
     config: WebDatasetConfig
 
     def list_parts(self) -> Iterable[Part]:
-        return (Part(file.address) for file in find(self.config.path, SUFFIXES))
+        return (Part(file.address) for file in find(self.config.path, TARS))
 
     def images(self, part: Part, *, content: bool) -> Iterator[Encoded]:
         ending, _, field = (self.config.label or "").partition(":")
@@ -138,4 +138,4 @@ def build(config: WebDatasetConfig, seed: int) -> Source:
 
 
 def fingerprint(config: WebDatasetConfig) -> str:
-    return digest(stem(config.path), find(config.path, SUFFIXES))
+    return digest(stem(config.path), find(config.path, TARS))

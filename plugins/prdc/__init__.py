@@ -18,5 +18,9 @@ def register_metrics() -> list[Metric]:
             axis="diversity",
             estimator="balls to the k-th neighbour, counted exactly with strict <; equal numbers on both sides",
             cost="3 × N² distances in blocks",
+            papers=(
+                "Kynkäänniemi et al. (2019), Improved precision and recall metric for assessing generative models",
+                "Naeem et al. (2020), Reliable fidelity and diversity metrics for generative models",
+            ),
         )
     ]

@@ -93,9 +93,33 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
         (tmp_path / "b.npz").write_bytes(damaged)
         with pytest.raises(DataError, match=r"b\.npz is no NumPy archive, or is damaged"):
             built(npz, NpzConfig(path=tmp_path / "b.npz"))
-    np.save(tmp_path / "c.npy", np.zeros((3, 2)))
-    with pytest.raises(DataError, match=r"single array \(\.npy\)"):
+    np.save(tmp_path / "c.npy", RNG.normal(size=(50, 8)))
+    (tmp_path / "c.npy").write_bytes((tmp_path / "c.npy").read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"c\.npy is no NumPy archive, or is damaged: an array ends early"):
         built(npz, NpzConfig(path=tmp_path / "c.npy"))
+
+
+def test_a_single_array_is_read_and_so_is_an_archives_only_array_by_any_name(tmp_path: Path) -> None:
+    x, y = RNG.normal(size=(50, 8)), np.arange(50) % 3
+    np.save(tmp_path / "a.npy", np.asfortranarray(x))
+    np.savez(tmp_path / "b.npz", arr_0=x)
+    np.savez(tmp_path / "c.npz", arr_0=x, y=y)
+    for config in (
+        NpzConfig(path=tmp_path / "a.npy"),
+        NpzConfig(path=tmp_path / "b.npz"),
+        NpzConfig(path=tmp_path / "c.npz", y="y"),
+    ):
+        raw = built(npz, config)
+        assert np.array_equal(raw.x, x.astype(np.float32))
+        assert (raw.y is None) == (config.y is None)
+    for config in (NpzConfig(path=tmp_path / "c.npz"), NpzConfig(path=tmp_path / "b.npz", x="images")):
+        with pytest.raises(DataError, match=f"has no array '{config.x}'; there is arr_0"):
+            built(npz, config)
+    np.save(tmp_path / "d.npy", np.array([{"a": 1}, None], dtype=object))
+    with pytest.raises(DataError, match="'x' holds Python objects, which are never read"):
+        built(npz, NpzConfig(path=tmp_path / "d.npy"))
+    with pytest.raises(DataError, match="has no array 'labels'; there is x"):
+        built(npz, NpzConfig(path=tmp_path / "a.npy", y="labels"))
 
 
 @pytest.mark.parametrize(
