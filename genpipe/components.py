@@ -134,6 +134,7 @@ class FeatureExtractor(ComponentRecord):
     has_logits: whether it also gives the logits of classes.
     dims: how many numbers a vector has, in words or by the name of the option that says so.
     papers: citations that its docstrings refer to.
+    fingerprint: as a data set's, of files outside the package that the features rest on.
     """
 
     events: tuple[EventKind, ...]
@@ -141,6 +142,7 @@ class FeatureExtractor(ComponentRecord):
     has_logits: bool = False
     dims: str = ""
     papers: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,11 @@ from genpipe.table import Estimate as Estimate
 
 State = dict[str, Tensor]
 
+# The network of Szegedy et al. (2016) as Salimans et al. (2016) and Heusel et al. (2017) took it, which resizes as they
+# did: the TorchScript file inception-2015-12-05.pt. The only one whose distances may be called FID.
+INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+INCEPTION_FINGERPRINT = f"inception@{INCEPTION_SHA256[:8]}"
+
 
 class LogDensity(Protocol):
     """Log-probabilities of examples in data units; `Model.log_prob` is one."""
@@ -77,6 +82,12 @@ class Reference:
     score: Callable[[Tensor], Tensor] | None = None
     modes: Modes | None = None
     _last: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def title(self, original: str, general: str) -> str:
+        """The name of a number: `original` ("FID") where the features are the original Inception's, and nowhere else;
+        otherwise general(fingerprint)."""
+        of = self.fingerprint or self.extractor
+        return original if of == INCEPTION_FINGERPRINT else f"{general}({of})"
 
     def distance_ratios(self, features: Tensor) -> DistanceRatios:
         """How close a shard's features (B, D) come to the training split's; found once for all who ask of a shard."""
@@ -146,7 +157,7 @@ class FeatureExtractor(ABC):
 
     Prepared once per data set, or restored from what one that was prepared gave as its state; the two are the same,
     bitwise. device: where it computes, set before either; what it gives is on the CPU.
-    history: the logged steps of its training, each a mapping with "step".
+    history: the logged steps of its training, each a mapping with "step"; the last one says what it came to.
     """
 
     device: str = "cpu"
