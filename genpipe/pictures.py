@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from genpipe.dataspec import DataSpec
@@ -25,6 +26,7 @@ MAX_IMAGES = 64
 MAX_POINTS = 4000
 MAX_COLUMNS = 9
 MAX_SEQUENCES = 48
+MAX_CLASSES = 26  # coloured apart
 MAX_REAL = 10_000  # real examples drawn behind samples
 WIDTH_PIXELS = 640
 DPI = 160
@@ -127,6 +129,22 @@ def legend(axes: Axes, theme: Theme, **options: Any) -> None:
     axes.legend(frameon=False, fontsize=6.5, labelcolor=theme.ink, **options)
 
 
+def class_styles(spec: DataSpec, theme: Theme) -> list[tuple[str, str, str]]:
+    """(name, colour, marker) of each class; empty where there are none, or more than can be told apart.
+
+    Beyond the theme's own hues, classes whose names are short are marked by these, so that nobody needs the colours.
+    """
+    num = spec.num_classes or 0
+    if num > MAX_CLASSES:
+        return []
+    names = [spec.class_names[k] if k < len(spec.class_names) else f"class {k}" for k in range(num)]
+    if num <= len(theme.series):
+        return [(name, theme.series[k], "o") for k, name in enumerate(names)]
+    colours = [to_hex(colormaps["turbo"](0.08 + 0.84 * k / (num - 1))) for k in range(num)]
+    markers = [f"${name}$" if len(name) <= 2 and name.isalnum() else f"${k}$" for k, name in enumerate(names)]
+    return list(zip(names, colours, markers, strict=True))
+
+
 # -- images ---------------------------------------------------------------------------------------------------
 
 
@@ -142,9 +160,14 @@ def displayable(x: Array, spec: DataSpec) -> Array:
     return np.clip(channels.transpose(0, 2, 3, 1), 0, 1)
 
 
-def image_grid(x: Array, spec: DataSpec, theme: Theme, *, num_columns: int | None = None) -> Figure:
-    """Images side by side, each pixel a whole number of screen pixels."""
+def image_grid(
+    x: Array, spec: DataSpec, theme: Theme, *, num_columns: int | None = None, drawn: Array | None = None
+) -> Figure:
+    """Images side by side, each pixel a whole number of screen pixels. drawn: (N, H, W) bool, the pixels that are
+    there, where some are not yet."""
     images = displayable(x, spec)
+    if drawn is not None:
+        images[~drawn] = to_rgb(theme.rule)
     num, height, width, _ = images.shape
     columns = num_columns or max(1, math.ceil(math.sqrt(num)))
     rows = math.ceil(num / columns)
@@ -172,14 +195,13 @@ def _scatter(x: Array, spec: DataSpec, theme: Theme, labels: Array | None, real:
     if real is not None:
         axes.scatter(behind[:, 0], behind[:, 1], s=4, color=theme.real, alpha=0.45, linewidths=0, label="real")
     if labels is not None and spec.num_classes is not None and spec.num_classes <= len(theme.series):
-        for label in range(spec.num_classes):
+        for label, (name, colour, _) in enumerate(class_styles(spec, theme)):
             chosen = x[labels[: len(x)] == label]
-            name = spec.class_names[label] if label < len(spec.class_names) else f"class {label}"
-            axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=theme.series[label], linewidths=0, label=name)
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=size, color=colour, linewidths=0, label=name)
     else:
         name = "data" if real is None else "samples"
         axes.scatter(x[:, 0], x[:, 1], s=size, color=theme.model, alpha=0.8, linewidths=0, label=name)
-    _frame(axes, behind)
+    frame(axes, behind)
     dress(axes, theme)
     axes.set(xlabel="x₁ [data units]", ylabel="x₂ [data units]", aspect="equal")
     # Above the frame: points fill the inside.
@@ -187,7 +209,7 @@ def _scatter(x: Array, spec: DataSpec, theme: Theme, labels: Array | None, real:
     return figure
 
 
-def _frame(axes: Axes, x: Array) -> None:
+def frame(axes: Axes, x: Array) -> None:
     """Limits from the bulk of the data, the same for data and samples; far outliers fall outside."""
     low, high = np.quantile(x, 0.001, axis=0), np.quantile(x, 0.999, axis=0)
     centre, half = (low + high) / 2, 0.6 * float((high - low).max()) or 1.0

@@ -1,10 +1,11 @@
-"""What the page is made of, read once from the four artifacts and their manifests."""
+"""What the page is made of, read once from the artifacts and their manifests."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from genpipe.artifacts import Manifest, read_manifest
-from genpipe.components import Family
+from genpipe.components import Dataset, Family
+from genpipe.config import Config
 from genpipe.data import Split, open_split
 from genpipe.dataspec import DataSpec
+from genpipe.model import Model
+from genpipe.persistence import load_model
 from genpipe.pipelines.sample.draw import Drawing
 from genpipe.registry import Registry
 from genpipe.table import Table
+from genpipe.validation import restore_config
 
 Array = npt.NDArray[Any]
 PORTS = ("data", "model", "samples", "evaluation")
@@ -25,9 +30,13 @@ PORTS = ("data", "model", "samples", "evaluation")
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """manifests: of each port; nearest: the arrays of nearest.npz; history: the logged steps of training."""
+    """folders, manifests: of each port's artifact; nearest: the arrays of nearest.npz; history: the logged steps of
+    training; device: where the model is to work."""
 
+    folders: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
+    registry: Registry
+    device: str
     family: Family
     train: Split
     test: Split
@@ -46,8 +55,20 @@ class Contents:
     def dataset(self) -> str:
         return str(self.manifests["data"].config["dataset"]["name"])
 
+    @cached_property
+    def dataset_record(self) -> tuple[Dataset, Config]:
+        """The data set's record and its options."""
+        options = dict(self.manifests["data"].config["dataset"])
+        record: Dataset = self.registry.get("dataset", options.pop("name"))
+        return record, restore_config(record.config_class, options, self.registry)
 
-def read_contents(inputs: Mapping[str, Path], registry: Registry) -> Contents:
+    @cached_property
+    def model(self) -> Model:
+        """The trained model, for the panels that ask it something."""
+        return load_model(self.folders["model"], self.registry, self.device)
+
+
+def read_contents(inputs: Mapping[str, Path], registry: Registry, device: str) -> Contents:
     """inputs: port → folder of the artifact."""
     manifests = {port: read_manifest(inputs[port]) for port in PORTS}
     history = inputs["model"] / "history.jsonl"
@@ -55,7 +76,10 @@ def read_contents(inputs: Mapping[str, Path], registry: Registry) -> Contents:
     with np.load(inputs["evaluation"] / "nearest.npz", allow_pickle=False) as arrays:
         nearest = dict(arrays)
     return Contents(
+        folders=inputs,
         manifests=manifests,
+        registry=registry,
+        device=device,
         family=registry.get("family", manifests["model"].config["model"]["name"]),
         train=open_split(inputs["data"], "train"),
         test=open_split(inputs["data"], "test"),

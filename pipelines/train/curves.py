@@ -20,14 +20,24 @@ def term_names(history: Sequence[Mapping[str, float]]) -> list[str]:
     return sorted(found, key=lambda name: (name == "learning_rate", name != "loss", found.index(name)))
 
 
+def lowest(history: Sequence[Mapping[str, float]]) -> tuple[str, float, float] | None:
+    """(term, step, value) where the loss was lowest: of the validation split where it was watched; None without."""
+    names = term_names(history)
+    for name in ("validation_loss", "loss"):
+        if name in names:
+            best = min((entry for entry in history if name in entry), key=lambda entry: entry[name])
+            return name, best["step"], best[name]
+    return None
+
+
 def curves_figure(
     history: Sequence[Mapping[str, float]], theme: Theme, names: Sequence[str] | None = None
 ) -> Figure | None:
-    """A panel per term over steps; None where nothing was logged.
+    """A panel per term over steps, the lowest loss circled; None where nothing was logged.
 
     history: entries with "step" and named numbers, as TrainResult.history. names: the terms to draw, or all.
     """
-    every = term_names(history)
+    every, best = term_names(history), lowest(history)
     shown = every if names is None else list(names)
     if not shown:
         return None
@@ -42,6 +52,8 @@ def curves_figure(
         if name == "learning_rate":
             colour = theme.muted
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, marker=marker, markersize=3)
+        if best is not None and best[0] == name:
+            axes.plot(*best[1:], "o", color=colour, markerfacecolor="none", markersize=7, clip_on=False)
         dress(axes, theme)
         axes.set_title(name.replace("_", " "), loc="left", fontsize=8, color=theme.ink)
         axes.set_xlabel("step")

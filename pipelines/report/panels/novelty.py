@@ -1,64 +1,70 @@
-"""The report's pictures, each in a light and a dark version."""
+"""The samples that lie closest to training examples, worst first, and how close samples come in general."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from genpipe import words
 from genpipe.dataspec import DataSpec
-from genpipe.pictures import DARK, LIGHT, Theme, blank_figure, dress, image_grid, legend, png
+from genpipe.pictures import Theme, blank_figure, dress, image_grid, legend
+from genpipe.pipelines.report.contents import Contents
+from genpipe.pipelines.report.page import Panel
+from genpipe.pipelines.report.picture import Picture, picture
 
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture as PNG files. light, dark: the bytes; alt: what it shows, in words."""
-
-    light: bytes
-    dark: bytes
-    alt: str
-
-    @property
-    def light_uri(self) -> str:
-        return _uri(self.light)
-
-    @property
-    def dark_uri(self) -> str:
-        return _uri(self.dark)
-
-
-def _uri(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+def panel(contents: Contents) -> Panel:
+    found, spec = contents.nearest, contents.spec
+    pictures = {
+        "ratios": picture(
+            lambda theme: ratios_figure(found, theme), "Histogram of distance ratios of samples and held-out data"
+        )
+    }
+    if len(found["ratio"]) and (spec.event == "image" or spec.shape == (2,)):
+        pictures["nearest"] = picture(
+            lambda theme: pairs_figure(found, spec, theme), "Samples and their nearest training examples"
+        )
+    joined = "nearest" in pictures and spec.event != "image"
+    return Panel(
+        name="novelty", title="Novelty", values={"pairs": _pairs(found, spec), "joined": joined}, pictures=pictures
+    )
 
 
-def picture(draw: Callable[[Theme], Figure | None], alt: str) -> Picture | None:
-    """Draws in both themes; None where there is nothing to draw."""
-    light, dark = draw(LIGHT), draw(DARK)
-    return None if light is None or dark is None else Picture(png(light), png(dark), alt)
+def _pairs(found: Mapping[str, Array], spec: DataSpec) -> list[dict[str, Any]]:
+    """Each suspicious sample and its nearest training example, closest first."""
+    return [
+        {
+            "image": _pair(found, k, spec) if spec.event == "image" else None,
+            "index": int(found["index"][k]),
+            "neighbour_index": int(found["neighbour_index"][k]),
+            "distance": words.number(float(found["distance"][k])),
+            "ratio": words.number(float(found["ratio"][k]), 2),
+        }
+        for k in range(len(found["ratio"]))
+    ]
 
 
-def pair_figure(sample: Array, neighbour: Array, spec: DataSpec, theme: Theme) -> Figure:
-    """A sample (C, H, W) on the left, its nearest training example on the right."""
-    return image_grid(np.stack([sample, neighbour]), spec, theme, num_columns=2)
+def _pair(found: Mapping[str, Array], k: int, spec: DataSpec) -> Picture:
+    """The sample on the left, its nearest training example on the right."""
+    both = np.stack([found["samples"][k], found["neighbours"][k]])
+    return picture(
+        lambda theme: image_grid(both, spec, theme, num_columns=2),
+        f"Sample {found['index'][k]} and training example {found['neighbour_index'][k]}",
+    )
 
 
-def pairs_figure(nearest: Mapping[str, Array], spec: DataSpec, theme: Theme) -> Figure | None:
-    """All pairs of an image or 2-D data set in one picture; None for other data."""
+def pairs_figure(nearest: Mapping[str, Array], spec: DataSpec, theme: Theme) -> Figure:
+    """All pairs of an image or 2-D data set in one picture."""
     samples, neighbours = nearest["samples"], nearest["neighbours"]
-    if not len(samples):
-        return None
     if spec.event == "image":
         both = np.stack([samples, neighbours], axis=1).reshape(-1, *spec.shape)
         return image_grid(both, spec, theme, num_columns=min(8, len(both)))
-    if spec.shape != (2,):
-        return None
     figure = blank_figure(640, 560, theme)
     axes = figure.add_subplot()
     for sample, neighbour in zip(samples, neighbours, strict=True):

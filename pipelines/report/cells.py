@@ -1,0 +1,113 @@
+"""The table's cells as plain text: rounded, with their kind, footnotes numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genpipe import words
+from genpipe.table import Estimate, Row, Table
+
+MAX_TILES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellText:
+    """A cell of the table. footnotes: their numbers."""
+
+    value: str
+    error: str = ""
+    relation: str = ""
+    chip: str = ""
+    footnotes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowText:
+    name: str
+    title: str
+    cells: tuple[CellText, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableText:
+    """columns: (name, arrow); kinds: what the chips mean, of those that appear."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[RowText, ...]
+    footnotes: tuple[str, ...]
+    kinds: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A number of the headline, with what frames it."""
+
+    name: str
+    cell: CellText
+    beside: str
+
+
+def table_text(table: Table) -> TableText:
+    """The table with footnotes numbered as they first appear, row by row."""
+    footnotes: list[str] = []
+    arrows = {e.name: words.ARROWS[e.better] for row in table.rows for e in row.estimates}
+    rows = [
+        RowText(
+            name=row.name,
+            title=row.title,
+            cells=tuple(_cell(row, column, footnotes) for column in table.columns),
+        )
+        for row in table.rows
+    ]
+    for row in table.rows:
+        reasons = [f"{row.name}: no {metric}, since {why}." for metric, why in row.absent.items()]
+        footnotes.extend(reason for reason in reasons if reason not in footnotes)
+    found = {e.kind for row in table.rows for e in row.estimates if e.kind is not None}
+    return TableText(
+        columns=tuple((name, arrows[name]) for name in table.columns),
+        rows=tuple(rows),
+        footnotes=tuple(footnotes),
+        kinds=tuple((words.CHIPS[kind], words.KINDS[kind]) for kind in words.KINDS if kind in found),
+    )
+
+
+def _cell(row: Row, column: str, footnotes: list[str]) -> CellText:
+    estimate = row.cell(column)
+    if estimate is None:
+        return CellText(value="—")
+    for note in estimate.notes:
+        if note not in footnotes:
+            footnotes.append(note)
+    numbers = tuple(footnotes.index(note) + 1 for note in estimate.notes)
+    return cell_text(estimate, numbers)
+
+
+def cell_text(estimate: Estimate, footnotes: tuple[int, ...] = ()) -> CellText:
+    value, error = words.value_and_error(estimate)
+    return CellText(
+        value=value,
+        error=error,
+        relation=words.relation(estimate),
+        chip=words.CHIPS[estimate.kind] if estimate.kind else "",
+        footnotes=footnotes,
+    )
+
+
+def tiles(table: Table) -> list[Tile]:
+    """The model's main numbers: one per column that has a direction, those of likelihood in bits where it
+    can."""
+    chosen = [e for e in table.row("model").estimates if e.better is not None]
+    if any(e.name == "bits/dim" for e in chosen):
+        chosen = [e for e in chosen if e.kind is None or e.name == "bits/dim"]
+    chosen = [e for e in chosen if not e.name.endswith("bias-corrected")]
+    return [Tile(name=e.name, cell=cell_text(e), beside=_beside(table, e.name)) for e in chosen[:MAX_TILES]]
+
+
+def _beside(table: Table, column: str) -> str:
+    parts = []
+    for name, label in (("oracle", "real data"), ("floor", "noise")):
+        other = table.row(name).cell(column)
+        if other is not None:
+            text = words.value_and_error(other)[0]
+            parts.append(f"{label} {text}")
+    return " · ".join(parts)

@@ -1,0 +1,53 @@
+"""The page: sections that panels fill, each from a partial of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from genpipe.pipelines.report.picture import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A section of the page.
+
+    name: of its partial, panels/NAME.html.j2, and its address in the page; values: what the partial is filled with;
+    pictures: by name, for the partial, and each a PNG file beside the page; metrics: numbers that it found, for the
+    tracker.
+    """
+
+    name: str
+    title: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def render(panels: Sequence[Panel], **values: Any) -> str:
+    """The page as one HTML text. values: what page.html.j2 itself is filled with."""
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [
+        (panel, Markup(environment.get_template(f"panels/{panel.name}.html.j2").render(_given(panel))))
+        for panel in panels
+    ]
+    return environment.get_template("page.html.j2").render(sections=sections, **values)
+
+
+def _given(panel: Panel) -> dict[str, Any]:
+    return {**panel.values, "pictures": panel.pictures}
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

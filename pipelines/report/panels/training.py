@@ -1,0 +1,48 @@
+"""Training curves, the lowest loss circled."""
+
+from __future__ import annotations
+
+from genpipe import words
+from genpipe.pipelines.report.contents import Contents
+from genpipe.pipelines.report.page import Panel
+from genpipe.pipelines.report.picture import picture
+from genpipe.pipelines.train.curves import curves_figure, lowest, term_names
+
+
+def panel(contents: Contents) -> Panel:
+    history = contents.history
+    metrics = contents.manifests["model"].summary.get("metrics", {})
+    # One by one, so that the page can set them side by side or one below the other.
+    curves = [
+        picture(lambda theme, name=name: curves_figure(history, theme, [name]), f"Training curve of {name}")
+        for name in term_names(history)
+    ]
+    pictures = {}
+    if history:
+        pictures["curves"] = picture(
+            lambda theme: curves_figure(history, theme), "Training curves of every logged term"
+        )
+    return Panel(
+        name="training",
+        title="Training",
+        values={
+            "curves": curves,
+            "best": _best(contents),
+            "final_numbers": [(name.replace("_", " "), words.number(value)) for name, value in metrics.items()],
+        },
+        pictures=pictures,
+    )
+
+
+def _best(contents: Contents) -> str:
+    """Where the loss was lowest, and which weights the model has all the same."""
+    found = lowest(contents.history)
+    if found is None:
+        return ""
+    name, step, value = found
+    decay = contents.manifests["model"].config["train"]["ema_decay"]
+    averaged = f", averaged over the last steps (decay {decay:g})" if decay > 0 else ""
+    return (
+        f"The circle is the lowest {name.replace('_', ' ')}, {words.number(value)} at step {words.count(int(step))}; the "
+        f"model has the weights of the last step{averaged}."
+    )
