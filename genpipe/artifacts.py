@@ -37,7 +37,7 @@ class Manifest:
     """What a published folder says of itself.
 
     files: relative path → {"sha256", "bytes"}. facts: everything else that was given to `publish` (for a step's
-    artifact: key, kind, stage, step, config, seed, inputs, key_parts, seconds, created, environment, summary).
+    artifact: key, kind, stage, step, config, seed, inputs, key_parts, seconds, created, environment, summary, and where it is known peak_memory_bytes).
     """
 
     files: Mapping[str, Mapping[str, Any]]

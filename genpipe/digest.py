@@ -75,8 +75,10 @@ class CodeDigests:
                 write_atomically(self._cache_path, json.dumps(self._files))
 
     def closure(self, modules: Iterable[str]) -> dict[str, str]:
-        """Module → digest of its source, for the modules and all that they import of genpipe and of their package."""
+        """Module → digest of its source, for the modules and all that they import of genpipe and of their package, and
+        for the templates beside these."""
         found: dict[str, str] = {}
+        folders: dict[Path, str] = {}
         waiting = list(modules)
         follow = {"genpipe", *(m.partition(".")[0] for m in waiting)}
         while waiting:
@@ -88,7 +90,11 @@ class CodeDigests:
                 continue
             sha, imports = self._read(path, module)
             found[module] = sha
+            folders[path.parent] = module if path.name == "__init__.py" else module.rpartition(".")[0]
             waiting.extend(name for name in imports if name.partition(".")[0] in follow)
+        for folder, package in folders.items():
+            for template in folder.glob("*.j2"):
+                found[f"{package}/{template.name}"] = hashlib.sha256(template.read_bytes()).hexdigest()
         if "genpipe.ops" in found:
             found["core_ext"] = _compiled_digest()
         return dict(sorted(found.items()))

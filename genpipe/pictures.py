@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from genpipe.dataspec import DataSpec
@@ -132,7 +131,7 @@ def legend(axes: Axes, theme: Theme, **options: Any) -> None:
 def class_styles(spec: DataSpec, theme: Theme) -> list[tuple[str, str, str]]:
     """(name, colour, marker) of each class; empty where there are none, or more than can be told apart.
 
-    Beyond the theme's own hues, classes whose names are short are marked by these, so that nobody needs the colours.
+    Beyond the theme's own hues, which then come again, marks are the classes' names, or numbers where names are long.
     """
     num = spec.num_classes or 0
     if num > MAX_CLASSES:
@@ -140,9 +139,8 @@ def class_styles(spec: DataSpec, theme: Theme) -> list[tuple[str, str, str]]:
     names = [spec.class_names[k] if k < len(spec.class_names) else f"class {k}" for k in range(num)]
     if num <= len(theme.series):
         return [(name, theme.series[k], "o") for k, name in enumerate(names)]
-    colours = [to_hex(colormaps["turbo"](0.08 + 0.84 * k / (num - 1))) for k in range(num)]
-    markers = [f"${name}$" if len(name) <= 2 and name.isalnum() else f"${k}$" for k, name in enumerate(names)]
-    return list(zip(names, colours, markers, strict=True))
+    marks = [name if len(name) <= 2 and name.isalnum() else str(k) for k, name in enumerate(names)]
+    return [(name, theme.series[k % len(theme.series)], f"${marks[k]}$") for k, name in enumerate(names)]
 
 
 # -- images ---------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError, StoreError
+from genpipe.execution.peak_memory import PeakMemory
 from genpipe.execution.pulse import STALL_SECONDS, pulsing
 from genpipe.execution.turns import Taken, sole_maker
 from genpipe.parallel import FanOut, InThisProcess, WorkerResources
@@ -185,7 +186,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
     stage = plugins.get("stage", job.stage)
     final, scratch = Path(job.artifact), Path(job.scratch)
     progress = ProgressFile(Path(job.progress))
-    started = time.time()
+    started, memory = time.time(), PeakMemory(gpu=bool(job.resources.gpus) and torch.cuda.is_available())
     with staging(final.parent) as folder, contextlib.closing(progress), _fan_out(job, on_ray, progress) as fan_out:
         context = StepContext(
             step=job.step,
@@ -216,6 +217,7 @@ def _make(job: Job, *, on_ray: bool) -> dict[str, Any]:
             "key_parts": job.key_parts,
             "created": started,
             "seconds": time.time() - started,
+            **memory.facts(),
             "environment": environment(job),
             "summary": context.summary,
         }

@@ -18,14 +18,15 @@ class Panel:
     """A section of the page.
 
     name: of its partial, panels/NAME.html.j2, and its address in the page; values: what the partial is filled with;
-    pictures: by name, for the partial, and each a PNG file beside the page; metrics: numbers that it found, for the
-    tracker.
+    pictures: by name, for the partial, and each a PNG file beside the page; files: names of PNG files, and their bytes,
+    that the page does not show as they are; metrics: numbers that the panel found, for the tracker.
     """
 
     name: str
     title: str
     values: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -51,8 +51,8 @@ def run(context: StepContext) -> None:
             panels.append(found)
         context.progress(number + 1, len(PANELS))
     for found in panels:
-        for name, picture in found.pictures.items():
-            (context.out / f"{name}.png").write_bytes(picture.light)
+        for name, data in {**{name: p.light for name, p in found.pictures.items()}, **found.files}.items():
+            (context.out / f"{name}.png").write_bytes(data)
     title = config.title or f"{contents.family.name} on {contents.spec.name}"
     created = datetime.fromtimestamp(contents.manifests["evaluation"].created, tz=UTC)
     html = render(

@@ -83,7 +83,7 @@ class Autoregressive(Model):
         drawn = (torch.arange(num_pixels) < counts[:, None]).view(-1, 1, *z.shape[-2:])
         return SamplePath(
             frames=z.expand(len(counts), *z.shape),
-            labels=tuple(f"{count} of {num_pixels} pixels" for count in counts.tolist()),
+            labels=tuple(f"{count} of {num_pixels}" for count in counts.tolist()),
             drawn=drawn.expand(-1, *z.shape[1:]),
         )
 

@@ -145,12 +145,11 @@ def codes_figure(codes: Tensor, found: Directions, spec: DataSpec, labels: Array
     else:
         for label, (name, colour, marker) in enumerate(styles):
             of_class, size = at[labels == label], 9 if marker == "o" else 16
-            axes.scatter(
-                of_class[:, 0], of_class[:, 1], s=size, color=colour, marker=marker, linewidths=0, label=name
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=size, color=colour, marker=marker, linewidths=0, label=name)
+        if not all(marker == f"${name}$" for name, _, marker in styles):  # marks that say their class need no key
+            figure.legend(
+                loc="outside right upper", frameon=False, fontsize=6.5, labelcolor=theme.ink, handletextpad=0.1
             )
-        figure.legend(
-            loc="outside right upper", frameon=False, fontsize=6.5, labelcolor=theme.ink, handletextpad=0.1, markerscale=1.6
-        )
     dress(axes, theme)
     axes.set(xlabel="along direction 1", ylabel="along direction 2", aspect="equal", adjustable="datalim")
     return figure

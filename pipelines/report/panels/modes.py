@@ -48,7 +48,9 @@ def panel(contents: Contents) -> Panel | None:
 
 def mode_shares(x: Array, centres: Array, std: Any) -> Array:
     """Shares (K + 1,) of x (N, D) in each mode, the last those in none. centres: (K, D); std: a number, or (K,)."""
-    squares = ((x[:, None].astype(np.float64) - centres) ** 2).sum(axis=2) / np.square(np.broadcast_to(std, len(centres)))
+    squares = ((x[:, None].astype(np.float64) - centres) ** 2).sum(axis=2) / np.square(
+        np.broadcast_to(std, len(centres))
+    )
     nearest = np.where(squares.min(axis=1) <= WITHIN**2, squares.argmin(axis=1), len(centres))
     return np.bincount(nearest, minlength=len(centres) + 1) / len(x)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from genpipe import words
 from genpipe.dataspec import DataSpec
-from genpipe.pictures import Theme, blank_figure, dress, image_grid, legend
+from genpipe.pictures import LIGHT, MAX_POINTS, Theme, blank_figure, dress, frame, image_grid, legend, png
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import Picture, picture
@@ -21,19 +21,19 @@ Array = npt.NDArray[Any]
 
 def panel(contents: Contents) -> Panel:
     found, spec = contents.nearest, contents.spec
-    pictures = {
-        "ratios": picture(
-            lambda theme: ratios_figure(found, theme), "Histogram of distance ratios of samples and held-out data"
-        )
-    }
-    if len(found["ratio"]) and (spec.event == "image" or spec.shape == (2,)):
-        pictures["nearest"] = picture(
-            lambda theme: pairs_figure(found, spec, theme), "Samples and their nearest training examples"
-        )
-    joined = "nearest" in pictures and spec.event != "image"
-    return Panel(
-        name="novelty", title="Novelty", values={"pairs": _pairs(found, spec), "joined": joined}, pictures=pictures
+    ratios = picture(
+        lambda theme: ratios_figure(found, theme), "Histogram of distance ratios of samples and held-out data"
     )
+    pictures, files = {"ratios": ratios}, {}
+    if len(found["ratio"]) and spec.event == "image":
+        files["nearest"] = png(image_pairs(found, spec))
+    elif len(found["ratio"]) and spec.shape == (2,):
+        train = contents.train.x[:MAX_POINTS]
+        pictures["nearest"] = picture(
+            lambda theme: point_pairs(found, train, theme), "Samples joined to their nearest training examples"
+        )
+    values = {"pairs": _pairs(found, spec), "joined": "nearest" in pictures}
+    return Panel(name="novelty", title="Novelty", values=values, pictures=pictures, files=files)
 
 
 def _pairs(found: Mapping[str, Array], spec: DataSpec) -> list[dict[str, Any]]:
@@ -59,23 +59,29 @@ def _pair(found: Mapping[str, Array], k: int, spec: DataSpec) -> Picture:
     )
 
 
-def pairs_figure(nearest: Mapping[str, Array], spec: DataSpec, theme: Theme) -> Figure:
-    """All pairs of an image or 2-D data set in one picture."""
+def image_pairs(nearest: Mapping[str, Array], spec: DataSpec) -> Figure:
+    """Every pair, four in a row."""
+    both = np.stack([nearest["samples"], nearest["neighbours"]], axis=1).reshape(-1, *spec.shape)
+    return image_grid(both, spec, LIGHT, num_columns=min(8, len(both)))
+
+
+def point_pairs(nearest: Mapping[str, Array], train: Array, theme: Theme) -> Figure:
+    """Every pair, joined. train: training examples (N, 2) drawn behind them."""
     samples, neighbours = nearest["samples"], nearest["neighbours"]
-    if spec.event == "image":
-        both = np.stack([samples, neighbours], axis=1).reshape(-1, *spec.shape)
-        return image_grid(both, spec, theme, num_columns=min(8, len(both)))
     figure = blank_figure(640, 560, theme)
     axes = figure.add_subplot()
+    axes.scatter(train[:, 0], train[:, 1], s=3, color=theme.rule, linewidths=0, zorder=0)
     for sample, neighbour in zip(samples, neighbours, strict=True):
         axes.plot(*zip(sample, neighbour, strict=True), color=theme.muted, linewidth=0.8, zorder=1)
     for points, label, size, colour in (
-        (neighbours, "nearest training example", 22, theme.real),
+        (neighbours, "nearest training example", 26, theme.muted),
         (samples, "sample", 10, theme.model),
     ):
         axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, label=label, zorder=2)
+    frame(axes, train)
     dress(axes, theme)
-    axes.set(xlabel="x₁ [data units]", ylabel="x₂ [data units]", aspect="equal", adjustable="datalim")
+    axes.grid(visible=False)
+    axes.set(xlabel="x₁ [data units]", ylabel="x₂ [data units]", aspect="equal")
     legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, handletextpad=0.1)
     return figure
 
@@ -102,5 +108,5 @@ def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
         xlabel="distance to nearest training example ÷ its own nearest distance",
         ylabel="share [%]",
     )
-    legend(axes, theme, loc="upper right")
+    legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
     return figure

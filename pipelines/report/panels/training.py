@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genpipe import words
+from genpipe.pictures import LIGHT, png
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import picture
@@ -17,11 +18,6 @@ def panel(contents: Contents) -> Panel:
         picture(lambda theme, name=name: curves_figure(history, theme, [name]), f"Training curve of {name}")
         for name in term_names(history)
     ]
-    pictures = {}
-    if history:
-        pictures["curves"] = picture(
-            lambda theme: curves_figure(history, theme), "Training curves of every logged term"
-        )
     return Panel(
         name="training",
         title="Training",
@@ -30,7 +26,7 @@ def panel(contents: Contents) -> Panel:
             "best": _best(contents),
             "final_numbers": [(name.replace("_", " "), words.number(value)) for name, value in metrics.items()],
         },
-        pictures=pictures,
+        files={"curves": png(curves_figure(history, LIGHT))} if history else {},
     )
 
 
