@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 API_VERSION = 1
 
-LikelihoodKind = Literal["exact", "lower_bound", "estimate", "unnormalized"]
+LikelihoodKind = Literal["exact", "lower_bound", "upper_bound", "estimate", "unnormalized"]
 EventKind = Literal["image", "vector", "sequence"]
 MetricNeeds = Literal["samples", "features", "logits", "likelihood", "densities"]
 Axis = Literal["likelihood", "quality", "diversity", "novelty"]
@@ -64,6 +64,7 @@ class Family(ComponentRecord):
         `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
     samplers: names that `sample(sampler=...)` understands, the default first; empty where there is one way only.
     sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
+    estimators: names that `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own.
     papers: citations that its docstrings refer to.
     """
 
@@ -75,6 +76,7 @@ class Family(ComponentRecord):
     discrete: bool = False
     samplers: tuple[str, ...] = ()
     sampling_cost: str = "one pass"
+    estimators: tuple[str, ...] = ()
     papers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -7,6 +7,8 @@
 | `generate(num, y, noise, sampler)` | `sample(num, y, seed=…, first_index=…, sampler=…)` |
 | `generate_path(num, y, noise, sampler, num_frames)` | `sample_path(num, y, …, num_frames=…)` |
 | `log_density(z, y, noise)` | `log_prob(x, y)` |
+| `estimate_log_density(z, y, noise, estimator)` | `log_prob(x, y, estimator=…)` |
+| `log_density_gradient(z, y, noise)`, where autograd is not the way | `score(x, y)` |
 | `infer(z, y)`, `reconstruct(h, y)` | `encode(x, y)`, `decode(h, y)` |
 
 Units, dequantisation, seeds and the capability check are here, once.
@@ -15,7 +17,7 @@ Units, dequantisation, seeds and the capability check are here, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol
 
@@ -40,11 +42,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class LogProb:
-    """Log-probabilities with their kind. nats: (B,); standard_error: (B,) for estimates, else None."""
+    """Log-probabilities with their kind. nats: (B,); standard_error: (B,) of draws, None where there are none.
+
+    check: (B,) nats, what an estimator found when it tested itself: how far it may be off beyond standard_error.
+    """
 
     nats: Tensor
     kind: LikelihoodKind
     standard_error: Tensor | None = None
+    check: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +80,19 @@ class Sampler:
     eta: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """How to estimate a log-probability where `log_density` is not the only way. None means the family's default.
+
+    name: one of the family's `estimators`; num_samples: codes, chains or probes for each example; num_steps:
+    temperatures, or a solver's steps.
+    """
+
+    name: str
+    num_samples: int | None = None
+    num_steps: int | None = None
+
+
 def need(family: Family, capability: str) -> None:
     """CapabilityError where the family cannot do this."""
     if capability not in family.capabilities:
@@ -99,6 +118,27 @@ def choose_sampler(family: Family, sampler: Sampler | str | Mapping[str, Any] | 
     if chosen.name not in known:
         raise UsageError(f"family '{family.name}' has no sampler '{chosen.name}'{nearest(chosen.name, known)}")
     return chosen
+
+
+def choose_estimator(family: Family, estimator: Estimator | str | Mapping[str, Any]) -> Estimator:
+    """The estimator meant, checked against the family's."""
+    options = ("name", "num_samples", "num_steps")
+    if isinstance(estimator, str):
+        estimator = Estimator(name=estimator)
+    elif isinstance(estimator, Mapping):
+        if unknown := set(estimator) - set(options):
+            raise UsageError(f"estimator has no option '{min(unknown)}'{nearest(min(unknown), options)}")
+        if "name" not in estimator:
+            raise UsageError(f"estimator {dict(estimator)} has no name; expected one of {', '.join(family.estimators)}")
+        estimator = Estimator(**estimator)
+    if estimator.name not in family.estimators:
+        hint = nearest(estimator.name, family.estimators)
+        raise UsageError(f"family '{family.name}' has no estimator '{estimator.name}' of its likelihood{hint}")
+    for option in options[1:]:
+        value = getattr(estimator, option)
+        if value is not None and value < 1:
+            raise UsageError(f"estimator '{estimator.name}': {option} is {value}, expected 1 or more")
+    return estimator
 
 
 class Optimizers(Protocol):
@@ -161,6 +201,19 @@ class Model(nn.Module):
         A bare tensor is of the family's kind.
         """
         raise NotImplementedError
+
+    def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
+        """What `log_density` gives, another way: one of the record's `estimators`, see genpipe.likelihoods."""
+        raise NotImplementedError
+
+    def log_density_gradient(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        """(B, *event), the gradient of `log_density` in z; families that cannot be differentiated, or know it
+        better, write it."""
+        z = z.detach().requires_grad_()
+        with torch.enable_grad():
+            answer = self.log_density(z, y, noise)
+            nats = answer if isinstance(answer, Tensor) else answer.nats
+            return torch.autograd.grad(nats.sum(), z)[0]
 
     def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Latent code (B, …) of z."""
@@ -271,16 +324,30 @@ class Model(nn.Module):
         return SamplePath(frames=self.units.from_network(path.frames), labels=path.labels, drawn=path.drawn)
 
     @torch.no_grad()
-    def log_prob(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:
+    def log_prob(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        seed: int = 0,
+        first_index: int = 0,
+        estimator: Estimator | str | Mapping[str, Any] | None = None,
+    ) -> LogProb:
         """Log-probability of x (B, *event), data units, in nats per example, with its kind.
 
         Integer data is dequantised with the numbers of (seed, first_index): a lower bound on the discrete
         log-probability in expectation (Theis et al., 2016, eq. 4). Discrete families give that itself.
+        estimator: a name, a mapping of `Estimator`'s fields, or None for the family's own way.
         """
         self.need("log_prob")
         x = self.units.check(torch.as_tensor(x)).to(self.device)
-        noise = Noise(seed, "log_prob", first_index)
-        answer = self.log_density(self.units.to_network(x, noise), self._labels(y, len(x)), noise)
+        noise, labels = Noise(seed, "log_prob", first_index), self._labels(y, len(x))
+        z = self.units.to_network(x, noise)
+        if estimator is None:
+            answer = self.log_density(z, labels, noise)
+        else:
+            chosen = choose_estimator(self.family, estimator)
+            answer = self.estimate_log_density(z, labels, noise.child(chosen.name), chosen)
         if isinstance(answer, Tensor):
             assert self.family.likelihood is not None
             answer = LogProb(answer, self.family.likelihood)
@@ -288,7 +355,22 @@ class Model(nn.Module):
             raise UsageError(
                 f"family '{self.family.name}' gave log-probabilities of shape {tuple(answer.nats.shape)}, expected ({len(x)},)"
             )
-        return LogProb(answer.nats + self.units.log_det, answer.kind, answer.standard_error)
+        return replace(answer, nats=answer.nats + self.units.log_det)
+
+    @torch.no_grad()
+    def score(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> Tensor:
+        """The gradient of log p at x, (B, *event) for x (B, *event), both in data units; of the density of
+        dequantised data where that is integers."""
+        self.need("score")
+        x = self.units.check(torch.as_tensor(x)).to(self.device)
+        noise = Noise(seed, "log_prob", first_index)
+        z = self.units.to_network(x, noise)
+        gradient = self.log_density_gradient(z, self._labels(y, len(x)), noise)
+        if gradient.shape != z.shape:
+            raise PluginError(
+                f"family '{self.family.name}' gave a score of shape {tuple(gradient.shape)}, expected {tuple(z.shape)}"
+            )
+        return self.units.gradient_from_network(gradient)
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -74,6 +74,10 @@ class Units:
             return x.clamp(self.spec.low, self.spec.high)
         return x
 
+    def gradient_from_network(self, gradient: Tensor) -> Tensor:
+        """The gradient in x of what has this gradient in z, (B, *event)."""
+        return gradient / self._scale.to(gradient)
+
     def check(self, x: Tensor) -> Tensor:
         """x, after making sure that it is in this data set's units and shape; DataError otherwise."""
         if tuple(x.shape[1:]) != self.spec.shape:

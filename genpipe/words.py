@@ -11,12 +11,14 @@ MINUS = "\N{MINUS SIGN}"
 KINDS = {
     "exact": "exact",
     "lower_bound": "lower bound on the log-likelihood, so upper bound on bits/dim",
+    "upper_bound": "upper bound on the log-likelihood, so lower bound on bits/dim",
     "estimate": "estimate, neither bound nor exact",
     "unnormalized": "unnormalised: no likelihood",
 }
 CHIPS = {
     "exact": "exact",
     "lower_bound": "lower bound",
+    "upper_bound": "upper bound",
     "estimate": "estimate",
     "unnormalized": "unnormalised",
 }
@@ -46,9 +48,9 @@ def error_digits(error: float) -> int:
 
 
 def relation(cell: Estimate) -> str:
-    """How the shown value relates to the true one: a bound on log p turns around in bits per dimension."""
-    if cell.kind == "lower_bound":
-        return "≥" if cell.better == "higher" else "≤"
+    """How the true value relates to the shown one: a bound on log p turns around in bits per dimension."""
+    if cell.kind in ("lower_bound", "upper_bound"):
+        return "≥" if (cell.kind == "lower_bound") == (cell.better == "higher") else "≤"
     return "≈" if cell.kind == "estimate" else ""
 
 

@@ -13,15 +13,17 @@ DIFFUSION = Family(
     likelihood="lower_bound",
     events=("image", "vector"),
     training="gradient",
-    capabilities=frozenset({"sample", "path", "log_prob"}),
+    capabilities=frozenset({"sample", "path", "log_prob", "score"}),
     samplers=("ddpm", "ddim", "dpmsolver++"),
     sampling_cost="num_steps network evaluations",
+    estimators=("probability_flow",),
     papers=(
         "Ho, Jain & Abbeel (2020), Denoising Diffusion Probabilistic Models",
         "Song, Meng & Ermon (2021), Denoising Diffusion Implicit Models",
         "Lu, Zhou, Bao, Chen, Li & Zhu (2022), DPM-Solver++",
         "Nichol & Dhariwal (2021), Improved Denoising Diffusion Probabilistic Models",
         "Kingma, Salimans, Poole & Ho (2021), Variational Diffusion Models",
+        "Song, Sohl-Dickstein, Kingma, Kumar, Ermon & Poole (2021), Score-Based Generative Modeling through SDEs",
         "Salimans & Ho (2022), Progressive Distillation for Fast Sampling of Diffusion Models",
     ),
 )

@@ -13,7 +13,7 @@ GAUSSIAN_MIXTURE = Family(
     likelihood="exact",
     events=("image", "vector"),
     training="closed_form",
-    capabilities=frozenset({"sample", "log_prob"}),
+    capabilities=frozenset({"sample", "log_prob", "score"}),
     sampling_cost="one matrix product",
     papers=(
         "Dempster, Laird & Rubin (1977), Maximum Likelihood from Incomplete Data via the EM Algorithm",

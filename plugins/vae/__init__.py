@@ -16,9 +16,12 @@ VAE = Family(
     capabilities=frozenset({"sample", "log_prob", "encode", "decode"}),
     samplers=("draw", "mean"),
     sampling_cost="one pass of the decoder",
+    estimators=("iwae", "ais"),
     papers=(
         "Kingma & Welling (2014), Auto-Encoding Variational Bayes",
         "Higgins et al. (2017), beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",
+        "Burda, Grosse & Salakhutdinov (2016), Importance Weighted Autoencoders",
+        "Wu, Burda, Salakhutdinov & Grosse (2017), On the Quantitative Analysis of Decoder-Based Generative Models",
         "Rybkin et al. (2021), Simple and Effective VAE Training with Calibrated Decoders",
     ),
 )

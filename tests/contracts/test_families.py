@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from genpipe.components import Family
+from genpipe.components import Family, LikelihoodKind
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
 from genpipe.errors import ArtifactError, CapabilityError, DataError, UsageError
@@ -178,6 +179,45 @@ def test_log_prob_has_its_kind_and_no_memory_of_the_batch(family: Family, event:
         assert (whole.standard_error >= 0).all()
     tail = model.log_prob(x[2:], None if y is None else y[2:], seed=2, first_index=2)
     torch.testing.assert_close(tail.nats.double(), whole.nats[2:].double(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_every_estimator_of_the_likelihood_has_its_kind_and_no_memory_of_the_batch(
+    family: Family, event: str, tmp_path: Path
+) -> None:
+    model, _ = trained(family, event, tmp_path)
+    x, y = torch.from_numpy(SPLITS[event].x[:4]), labels(model, 4)
+    if "log_prob" not in family.capabilities:
+        assert not family.estimators
+        return
+    for name in family.estimators:
+        estimator = {"name": name, "num_samples": 2, "num_steps": 4}
+        whole = model.log_prob(x, y, seed=2, estimator=estimator)
+        assert whole.kind in get_args(LikelihoodKind)
+        tail = model.log_prob(x[1:], None if y is None else y[1:], seed=2, first_index=1, estimator=estimator)
+        for found, part in ((whole.nats, tail.nats), (whole.standard_error, tail.standard_error)):
+            if found is not None:
+                assert found.shape == (4,)
+                assert found.isfinite().all()
+                torch.testing.assert_close(part.double(), found[1:].double(), rtol=1e-2, atol=1e-2)
+        assert whole.check is None or whole.check.shape == (4,)
+    with pytest.raises(UsageError, match=f"family '{family.name}' has no estimator 'no_such_estimator'"):
+        model.log_prob(x, y, estimator="no_such_estimator")
+
+
+@pytest.mark.parametrize(("family", "event"), CASES)
+def test_a_score_is_a_finite_gradient_at_each_example(family: Family, event: str, tmp_path: Path) -> None:
+    model, _ = trained(family, event, tmp_path)
+    x, y = torch.from_numpy(SPLITS[event].x[:4]), labels(model, 4)
+    if "score" not in family.capabilities:
+        with pytest.raises(CapabilityError, match="has no score"):
+            model.score(x)
+        return
+    whole = model.score(x, y, seed=2)
+    assert whole.shape == x.shape
+    assert whole.isfinite().all()
+    tail = model.score(x[1:], None if y is None else y[1:], seed=2, first_index=1)
+    torch.testing.assert_close(tail, whole[1:], rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
 
 
 @pytest.mark.parametrize(("family", "event"), CASES)
