@@ -25,7 +25,7 @@ COMMANDS = {
     "schema": ("catalogue", "Print the JSON Schema of recipes, for editors."),
     "families": ("catalogue", "List the model families."),
     "datasets": ("catalogue", "List the data sets."),
-    "metrics": ("catalogue", "List the metrics."),
+    "metrics": ("metrics", "List the metrics and feature extractors; `metrics show NAME` tells one."),
     "plugins": ("catalogue", "List and check plugins."),
     "runs": ("results", "List runs, or show one."),
     "sample": ("results", "Draw samples from a run's model."),

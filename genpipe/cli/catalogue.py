@@ -1,4 +1,4 @@
-"""Commands that list what there is: recipes, families, data sets, metrics, plugins, and the recipes' schema."""
+"""Commands that list what there is: recipes, families, data sets, plugins, and the recipes' schema."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def show_family(name: str) -> None:
         click.echo(f"samplers    {', '.join(record.samplers)}")
     for paper in record.papers:
         click.echo(f"paper       {paper}")
-    _options(record.config_class)
+    print_options(record.config_class)
 
 
-def _options(config_class: type) -> None:
+def print_options(config_class: type) -> None:
     from pydantic_core import PydanticUndefined
 
     fields = config_class.model_fields  # type: ignore[attr-defined]
@@ -144,25 +144,7 @@ def show_dataset(name: str) -> None:
     record = registry().get("dataset", name)
     click.echo(f"{click.style(record.name, bold=True)}  {record.summary}\n")
     click.echo(f"data        {', '.join(record.events)}")
-    _options(record.config_class)
-
-
-@click.group(invoke_without_command=True)
-@click.pass_context
-def metrics(ctx: click.Context) -> None:
-    """List the metrics and the feature extractors."""
-    if ctx.invoked_subcommand is None:
-        _listing("metric", ("needs", "estimator", "cost"), ("needs", "estimator", "cost"))
-        _listing("feature_extractor", ("data",), ("events",))
-
-
-@metrics.command("show")
-@click.argument("name")
-def show_metric(name: str) -> None:
-    """Print a metric's options with their defaults."""
-    record = registry().get("metric", name)
-    click.echo(f"{click.style(record.name, bold=True)}  {record.summary}")
-    _options(record.config_class)
+    print_options(record.config_class)
 
 
 @click.group(invoke_without_command=True)

@@ -15,6 +15,7 @@ def register_feature_extractors() -> list[FeatureExtractor]:
             config="genpipe.plugins.pixels.config:IdentityConfig",
             build="genpipe.plugins.pixels.identity:build",
             events=("image", "vector", "sequence"),
+            dims="as many as an example has numbers",
         ),
         FeatureExtractor(
             name="standardise",
@@ -22,5 +23,6 @@ def register_feature_extractors() -> list[FeatureExtractor]:
             config="genpipe.plugins.pixels.config:StandardiseConfig",
             build="genpipe.plugins.pixels.standardise:build",
             events=("image", "vector", "sequence"),
+            dims="as many as an example has numbers",
         ),
     ]

@@ -1,9 +1,12 @@
 """The command line as its user sees it."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+
+from genpipe.registry import registry
 
 HEAVY = ("torch", "ray", "mlflow", "numpy", "pydantic")
 
@@ -23,6 +26,39 @@ def test_importing_genpipe_and_asking_for_help_load_nothing_heavy():
 def test_listing_plugins_loads_nothing_heavy():
     code = "from genpipe.registry import registry, KINDS\nassert registry().names('family')"
     assert loaded_after(code) == set()
+
+
+def test_listing_metrics_loads_nothing_heavy():
+    code = "from genpipe.cli import cli\ncli(['metrics'], standalone_mode=False)"
+    assert loaded_after(code) <= {"pydantic"}
+    code = "from genpipe.cli import cli\ncli(['metrics', 'show', 'prdc'], standalone_mode=False)"
+    assert loaded_after(code) <= {"pydantic"}
+
+
+def test_every_metric_and_extractor_tells_what_a_listing_shows():
+    for provided in registry().all("metric"):
+        record = provided.record
+        assert record.estimator, record.name
+        assert record.cost, record.name
+    for provided in registry().all("feature_extractor"):
+        assert provided.record.dims, provided.record.name
+
+
+def test_metrics_are_listed_in_a_terminal_of_any_width_and_in_a_pipe(command):
+    narrow, wide = (
+        re.sub(r"\x1b\[[0-9;]*m", "", command("metrics", COLUMNS=str(columns), FORCE_COLOR="1").stdout)
+        for columns in (80, 200)
+    )
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert max(map(len, wide.splitlines())) <= 200
+    assert len(wide.splitlines()) < len(narrow.splitlines())
+    for said in ("needs features of samples", "by a block jackknife", "dimensions as many as an example has numbers"):
+        assert said in re.sub(r"\s+", " ", narrow)
+    assert "3 × N² distances in blocks" in command("metrics").stdout
+    shown = command("metrics", "show", "prdc").stdout
+    assert "Naeem et al. (2020)" in shown
+    assert "max_examples" in shown
+    assert "twice the sum of channels" in command("metrics", "show", "random_conv").stdout
 
 
 def test_a_plan_loads_neither_torch_nor_ray_nor_mlflow():
@@ -61,6 +97,7 @@ def test_mistakes_end_with_code_2_and_no_traceback(command, toy_recipe):
         (["sample", "x", "-o", "grid.gif"], "expected .png or .npz"),
         (["ui"], "has no tracked runs yet"),
         (["schema", "singel"], "did you mean 'single'?"),
+        (["metrics", "show", "pdrc"], "did you mean 'prdc'?"),
     ],
 )
 def test_what_is_not_there_is_told_with_the_nearest(command, arguments, expected):
