@@ -1,0 +1,30 @@
+"""Options of the normalizing flow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from genpipe.config import Config
+
+
+class FlowConfig(Config):
+    """Options of the family `flow`."""
+
+    structure: Literal["auto", "autoregressive", "coupling", "multiscale"] = Field(
+        "auto",
+        description="what a layer sees: all dimensions before (MAF), one half (RealNVP), or one half of an image "
+        "by convolutions at several scales; auto: coupling for vectors, multiscale for images",
+    )
+    transform: Literal["spline", "affine"] = Field("spline", description="what is done to each dimension")
+    num_layers: int = Field(6, ge=1, description="layers; at each scale where there are several")
+    num_scales: int | None = Field(
+        None, ge=1, le=8, description="resolutions of a multiscale flow; None takes as many as halve evenly, at most 3"
+    )
+    hidden: int = Field(128, ge=1, description="width of the layers' networks (vectors)")
+    channels: int = Field(32, ge=1, description="channels of the layers' networks (multiscale)")
+    num_blocks: int = Field(2, ge=0, description="residual blocks of each layer's network")
+    num_bins: int = Field(8, ge=2, le=64, description="bins of a spline")
+    bound: float = Field(5.0, gt=0, description="splines bend within [-bound, bound] (unbounded data, network units)")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate in the layers' networks")

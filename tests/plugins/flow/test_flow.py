@@ -1,0 +1,130 @@
+"""The flow: its log-determinants against autograd, its inverses, its base, its masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from genpipe.dataspec import DataSpec
+from genpipe.errors import DataError, UsageError
+from genpipe.noise import Noise
+from genpipe.plugins.flow.config import FlowConfig
+from genpipe.plugins.flow.model import NormalizingFlow, build
+from genpipe.plugins.flow.multiscale import alternate_channels
+from genpipe.plugins.flow.networks import MADE
+
+SPECS = {
+    "vector": DataSpec(name="rows", event="vector", shape=(5,), mean=(0.0,) * 5, std=(1.0,) * 5),
+    "scalar": DataSpec(name="column", event="vector", shape=(1,), mean=(0.0,), std=(1.0,)),
+    "image": DataSpec(name="patches", event="image", shape=(1, 4, 4), levels=17),
+    "colour": DataSpec(name="colours", event="image", shape=(3, 2, 6), levels=256),
+    "odd": DataSpec(name="odd", event="image", shape=(1, 3, 5), low=0.0, high=1.0),
+}
+STRUCTURES = [
+    ("vector", "coupling"),
+    ("vector", "autoregressive"),
+    ("scalar", "coupling"),
+    ("scalar", "autoregressive"),
+    ("image", "multiscale"),
+    ("image", "coupling"),
+    ("image", "autoregressive"),
+    ("colour", "multiscale"),
+    ("odd", "multiscale"),
+]
+
+
+def made(spec: str, structure: str = "auto", **options: Any) -> NormalizingFlow:
+    """With weights far from those it starts from, in float64 so that autograd's determinant is exact."""
+    torch.manual_seed(0)
+    config = FlowConfig(structure=structure, hidden=16, channels=8, num_blocks=1, num_layers=3, **options)  # type: ignore[arg-type]
+    model = build(config, SPECS[spec]).eval().double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def examples(spec: str, num: int = 3) -> Tensor:
+    z = (
+        torch.rand(num, *SPECS[spec].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 1.9
+        - 0.95
+    )
+    return 2 * z if spec in ("vector", "scalar") else z
+
+
+@pytest.mark.parametrize("transform", ["spline", "affine"])
+@pytest.mark.parametrize(("spec", "structure"), STRUCTURES)
+def test_the_log_determinant_is_autograds(spec: str, structure: str, transform: str) -> None:
+    model, z = made(spec, structure, transform=transform), examples(spec)
+    log_det = model.flow(z)[1].detach()
+    for row in range(len(z)):
+        jacobian = torch.autograd.functional.jacobian(lambda x: model.flow(x)[0][0], z[row : row + 1])
+        expected = torch.linalg.slogdet(jacobian.reshape(z[row].numel(), -1)).logabsdet
+        assert float(log_det[row]) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("transform", ["spline", "affine"])
+@pytest.mark.parametrize(("spec", "structure"), STRUCTURES)
+def test_decoding_a_code_gives_the_example_again(spec: str, structure: str, transform: str) -> None:
+    model, z = made(spec, structure, transform=transform), examples(spec)
+    with torch.no_grad():
+        again = model.flow.inverse(model.flow(z)[0])
+    assert torch.allclose(again.reshape(z.shape), z, atol=1e-6)
+
+
+def test_a_density_of_two_dimensions_integrates_to_one() -> None:
+    SPECS["plane"] = DataSpec(name="plane", event="vector", shape=(2,), mean=(0.0,) * 2, std=(1.0,) * 2)
+    ticks = torch.linspace(-12, 12, 601, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="ij"), dim=-1).reshape(-1, 2)
+    for structure in ("coupling", "autoregressive"):
+        with torch.no_grad():
+            density = made("plane", structure).log_density(grid, None, Noise(0, "x")).exp()
+        assert density.sum().item() * float(ticks[1] - ticks[0]) ** 2 == pytest.approx(1, abs=0.01)
+
+
+def test_data_with_a_range_has_no_probability_outside_of_it() -> None:
+    model = made("odd")
+    z = examples("odd")
+    z[0, 0, 0, 0] = 1.5
+    log_prob = model.log_density(z, None, Noise(0, "x"))
+    assert log_prob[0] == -torch.inf
+    assert log_prob[1:].isfinite().all()
+    samples = model.float().generate(64, None, Noise(0, "x"), model.choose_sampler(None))
+    assert samples.abs().max() <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(num=st.integers(1, 9), flipped=st.booleans(), blocks=st.integers(0, 2))
+def test_made_sees_only_what_comes_before(num: int, flipped: bool, blocks: int) -> None:
+    torch.manual_seed(num)
+    order = torch.arange(num).flip(0) if flipped else torch.arange(num)
+    network = MADE(order, torch.zeros(2), hidden=24, num_blocks=blocks, dropout=0.0)
+    torch.nn.init.normal_(network.head.weight)
+    jacobian = torch.autograd.functional.jacobian(lambda x: network(x)[0].sum(-1), torch.randn(1, num))[:, 0]
+    later = order[:, None] <= order[None, :]
+    assert (jacobian[later] == 0).all()
+    if num > 1 and blocks < 2:
+        assert (jacobian[~later] != 0).any()
+
+
+def test_each_pair_of_channels_is_told_apart_by_some_mask() -> None:
+    masks = torch.stack([alternate_channels((12, 1, 1), index).flatten() for index in range(8)])
+    for i in range(12):
+        for j in range(i):
+            assert (masks[:, i] != masks[:, j]).any()
+
+
+def test_sides_that_do_not_halve_are_told() -> None:
+    assert len(made("odd").flow.scales) == 1
+    with pytest.raises(DataError, match=r"num_scales is 2, and images of 3 × 5 .* at most 1"):
+        made("odd", num_scales=2)
+
+
+def test_a_multiscale_flow_is_for_images() -> None:
+    with pytest.raises(UsageError, match="use 'coupling'"):
+        made("vector", "multiscale")
