@@ -96,6 +96,8 @@ class Dataset(ComponentRecord):
     log_density: reference to `f(config, x: ndarray) -> ndarray (N,)`, nats, where the true density is known.
     score: reference to `f(config, x: ndarray) -> ndarray (N, *event)`, the gradient of that in x.
     modes: reference to `f(config) -> (centres: ndarray (K, D), std: float)`, where the data has known modes.
+    draw: reference to `f(config, num: int, seed: int) -> ndarray (num, *event)`, draws of the true density that are no
+    examples of the data set, whatever its seed.
     suffixes: endings of the files that it reads by its option `path`, so that a bare path finds its reader.
     """
 
@@ -104,6 +106,7 @@ class Dataset(ComponentRecord):
     log_density: str | None = None
     score: str | None = None
     modes: str | None = None
+    draw: str | None = None
     suffixes: tuple[str, ...] = ()
 
 

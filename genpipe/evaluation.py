@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from torch import Tensor
 
 from genpipe.dataspec import DataSpec
-from genpipe.model import LogProb
+from genpipe.model import Estimator, LogProb
 from genpipe.neighbours import DistanceRatios, distance_ratios
 from genpipe.table import Estimate as Estimate
 
@@ -31,6 +31,14 @@ class LogDensity(Protocol):
     """Log-probabilities of examples in data units; `Model.log_prob` is one."""
 
     def __call__(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb: ...
+
+
+class EstimatedDensity(Protocol):
+    """`Model.log_prob` with an estimator."""
+
+    def __call__(
+        self, x: Tensor, y: Tensor | None = None, *, estimator: Estimator, seed: int = 0, first_index: int = 0
+    ) -> LogProb: ...
 
 
 class Examples(Protocol):
@@ -68,7 +76,8 @@ class Reference:
     train, train_features: the reference split; held_out: the real data that the oracle row shows;
     extractor, fingerprint: the name of what made the features, and what it is.
     log_density, score: the true density's logarithm, (B,) nats of x (B, *event), and its gradient, (B, *event), float64;
-    modes: of the data. None where they are not known.
+    modes: of the data; draw: f(num, seed), examples (num, *event) of the truth that are in no split. None where they are
+    not known.
     """
 
     spec: DataSpec
@@ -81,6 +90,7 @@ class Reference:
     log_density: Callable[[Tensor], Tensor] | None = None
     score: Callable[[Tensor], Tensor] | None = None
     modes: Modes | None = None
+    draw: Callable[[int, int], Tensor] | None = None
     _last: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def title(self, original: str, general: str) -> str:
@@ -108,6 +118,7 @@ class Shard:
     labels where the model takes them), and for those that need "densities", whose held_out is held-out data (B, *event)
     at the same positions as x. These are also asked about rows without log_prob, where it is None, and then leave out
     the cells that rest on it.
+    estimators: other ways to the row's log-probabilities, by name; score: the gradient (B, *event) of its log-density.
     """
 
     x: Tensor
@@ -118,6 +129,8 @@ class Shard:
     first_index: int = 0
     seed: int = 0
     log_prob: LogDensity | None = None
+    estimators: Mapping[str, EstimatedDensity] = field(default_factory=dict)
+    score: Callable[[Tensor], Tensor] | None = None
 
 
 class Metric(ABC):

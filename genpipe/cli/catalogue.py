@@ -199,7 +199,7 @@ def _references_that_fail(kind: str, provided: Provided) -> list[str]:
 
     record = provided.record
     found = []
-    for attribute in ("config", "build", "fingerprint", "log_density", "score", "modes", "check", "chooses"):
+    for attribute in ("config", "build", "fingerprint", "log_density", "score", "modes", "draw", "check", "chooses"):
         reference = getattr(record, attribute, None)
         if reference is None:
             continue

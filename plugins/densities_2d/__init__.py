@@ -12,6 +12,9 @@ GAUSSIANS_2D = Dataset(
     build="genpipe.plugins.densities_2d.gaussians:build",
     events=("vector",),
     log_density="genpipe.plugins.densities_2d.gaussians:log_density",
+    score="genpipe.plugins.densities_2d.gaussians:score",
+    modes="genpipe.plugins.densities_2d.gaussians:modes",
+    draw="genpipe.plugins.densities_2d.gaussians:draw",
 )
 
 MOONS = Dataset(
@@ -21,6 +24,8 @@ MOONS = Dataset(
     build="genpipe.plugins.densities_2d.moons:build",
     events=("vector",),
     log_density="genpipe.plugins.densities_2d.moons:log_density",
+    score="genpipe.plugins.densities_2d.moons:score",
+    draw="genpipe.plugins.densities_2d.moons:draw",
 )
 
 

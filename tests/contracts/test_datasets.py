@@ -166,3 +166,38 @@ def test_the_density_integrates_to_one_and_belongs_to_the_examples(dataset: Data
         ticks = np.linspace(low, high, 250)
         grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
         assert np.exp(log_density(config, grid)).sum() * (ticks[1] - ticks[0]) ** 2 == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("dataset", [d for d in DATASETS if d.score], ids=lambda d: d.name)
+def test_the_score_is_the_gradient_of_the_log_density(dataset: Dataset, tmp_path: Path) -> None:
+    config, raw = built(dataset, tmp_path)
+    log_density, x = load_reference(dataset.log_density), raw.x[:50].astype(np.float64)
+    found, step = load_reference(dataset.score)(config, x), 1e-4
+    assert found.shape == x.shape
+    for at in np.ndindex(*x.shape[1:]):
+        moved = np.zeros(x.shape[1:])
+        moved[at] = step
+        slope = (log_density(config, x + moved) - log_density(config, x - moved)) / (2 * step)
+        np.testing.assert_allclose(found[(slice(None), *at)], slope, rtol=1e-4, atol=1e-4 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("dataset", [d for d in DATASETS if d.draw], ids=lambda d: d.name)
+def test_draws_of_the_truth_have_its_density_and_are_no_examples(dataset: Dataset, tmp_path: Path) -> None:
+    config, raw = built(dataset, tmp_path)
+    draw, log_density = load_reference(dataset.draw), load_reference(dataset.log_density)
+    drawn = draw(config, 1000, 0)
+    assert drawn.shape == (1000, *raw.x.shape[1:])
+    assert drawn.dtype == raw.x.dtype
+    np.testing.assert_array_equal(drawn[:10], draw(config, 10, 0))
+    assert not np.isin(drawn[:, 0], raw.x[:, 0]).any()
+    own, fresh = log_density(config, raw.x), log_density(config, drawn)
+    error = np.hypot(own.std() / np.sqrt(len(own)), fresh.std() / np.sqrt(len(fresh)))
+    assert abs(own.mean() - fresh.mean()) < 4 * error
+
+
+@pytest.mark.parametrize("dataset", [d for d in DATASETS if d.modes], ids=lambda d: d.name)
+def test_modes_are_where_the_examples_are(dataset: Dataset, tmp_path: Path) -> None:
+    config, raw = built(dataset, tmp_path)
+    centres, std = load_reference(dataset.modes)(config)
+    nearest = np.linalg.norm(raw.x[:, None] - centres, axis=2).min(axis=1)
+    assert (nearest < 3 * std).mean() > 0.95
