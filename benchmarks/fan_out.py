@@ -104,7 +104,8 @@ def artifacts(folder: Path) -> dict[str, Path]:
     save_model(model, folder / "model")
     inputs = {"data": data, "model": folder / "model"}
     samples = run_stage(folder, "sample", {"num": 256, "batch_size": 64, "num_steps": 1}, inputs, InThisProcess())
-    return {**inputs, "samples": samples}
+    features = run_stage(folder, "features", {}, {"data": data}, InThisProcess())
+    return {**inputs, "features": features, "samples": samples}
 
 
 def worker_seconds(log: Path) -> dict[int, float]:

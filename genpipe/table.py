@@ -13,6 +13,10 @@ from typing import Any
 
 from genpipe.components import LikelihoodKind
 
+# Rows that an evaluation is about: a model, or samples alone.
+
+SUBJECTS = ("model", "samples")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -20,7 +24,8 @@ class Estimate:
 
     name: column, with its unit ("bits/dim"); value; standard_error or None where it is not known; kind for
     likelihoods; better: "higher", "lower" or None where neither is; num: examples it was computed from;
-    notes: what a reader must know to read it right ("N is below 2D").
+    notes: what a reader must know to read it right ("N is below 2D"); features: fingerprint of those it rests on, set
+    by the evaluation.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Estimate:
     better: str | None = None
     num: int = 0
     notes: tuple[str, ...] = ()
+    features: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,9 @@ class Table:
     """Rows and what all their numbers rest on.
 
     num: examples in every row; reference, num_reference: the split that rows are held against, and its size;
-    extractor, fingerprint, num_features: the features; notes: what holds for the whole table.
+    num_held_out: examples that the oracle's row was chosen from; data: what the examples are, in words.
+    extractor, fingerprint, num_features: the features of metrics that name none themselves; seed: of the subsets, of
+    noise and of metrics that draw; notes: what holds for the whole table.
     """
 
     rows: tuple[Row, ...]
@@ -60,7 +68,15 @@ class Table:
     extractor: str
     fingerprint: str
     num_features: int
+    num_held_out: int | None = None
+    seed: int = 0
+    data: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> Row:
+        """The row that the evaluation is about: the model's, or that of samples alone."""
+        return next(row for row in self.rows if row.name in SUBJECTS)
 
     @property
     def columns(self) -> list[str]:
@@ -90,11 +106,19 @@ class Table:
         """One line per cell."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["row", "column", "value", "standard_error", "kind", "better", "num", "notes"])
+        writer.writerow(["row", "column", "value", "standard_error", "kind", "better", "num", "features", "notes"])
         for row in self.rows:
             for e in row.estimates:
                 error = "" if e.standard_error is None else repr(e.standard_error)
-                cells = [repr(e.value), error, e.kind or "", e.better or "", e.num, "; ".join(e.notes)]
+                cells = [
+                    repr(e.value),
+                    error,
+                    e.kind or "",
+                    e.better or "",
+                    e.num,
+                    e.features or "",
+                    "; ".join(e.notes),
+                ]
                 writer.writerow([row.name, e.name, *cells])
         return text.getvalue()
 

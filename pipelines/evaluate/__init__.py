@@ -1,4 +1,4 @@
-"""The stage `evaluate`: the table of metrics for the model, beside real data, copies and noise."""
+"""The stage `evaluate`: the table of metrics for a model's samples, beside real data, copies and noise."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ def register_stages() -> list[Stage]:
     return [
         Stage(
             name="evaluate",
-            summary="scores a model beside held-out data, copies of the training data and noise",
+            summary="scores a model, or samples alone, beside held-out data, copies of the training data and noise",
             config="genpipe.pipelines.evaluate.config:EvaluateConfig",
             build="genpipe.pipelines.evaluate.stage:run",
-            takes={"data": "data", "model": "model", "samples": "samples"},
+            takes={"data": "data", "features": "features", "model": "model?", "samples": "samples"},
             gives="evaluation",
+            chooses="genpipe.pipelines.evaluate.chosen:candidates",
         )
     ]

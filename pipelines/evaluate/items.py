@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from genpipe.errors import PluginError
-from genpipe.evaluation import Estimate, FeatureExtractor, Shard, State
+from genpipe.errors import GenpipeError, PluginError, first_line
+from genpipe.evaluation import Estimate, Shard, State
 from genpipe.parallel import Range
-from genpipe.pipelines.evaluate.opened import MODEL, ORACLE, TRAIN, Opened, Sources
+from genpipe.pipelines.evaluate.opened import ORACLE, TRAIN, NamedMetric, Opened, Sources
+from genpipe.pipelines.features.compute import What, in_batches
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -25,26 +26,28 @@ class Item(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """Features (len(at), D) float64 of a row's examples, or of the training split's."""
+    """What an extractor gives of a range of a row that is not real data, (len(at), …) float64."""
 
     row: str
+    extractor: str
+    what: What
     at: Range
 
     def __str__(self) -> str:
-        return f"the features of {self.at} of '{self.row}'"
+        return f"the {self.what} '{self.extractor}' of {self.at} of '{self.row}'"
 
     def do(self, opened: Opened) -> npt.NDArray[np.float64]:
-        sources = opened.sources
-        parts = [
-            features_of(sources.extractor, sources.extractor_name, opened.examples(self.row, batch))
-            for batch in self.at.cut(sources.batch_size)
-        ]
-        return torch.cat(parts).numpy()
+        kept = opened.kept[self.extractor]
+        extractor, batch_size = opened.extractor(self.extractor), opened.sources.batch_size
+        with errors_named(f"row '{self.row}'"):
+            return in_batches(
+                self.what, extractor, kept.name, lambda at: opened.examples(self.row, at), self.at, batch_size
+            ).numpy()
 
 
 @dataclass(frozen=True)
 class Densities:
-    """The state of a range of held-out examples in each metric that needs a row's likelihood, by name."""
+    """The state of a range of a row in each metric that asks its model for densities, by label."""
 
     row: str
     at: Range
@@ -55,18 +58,34 @@ class Densities:
     def do(self, opened: Opened) -> dict[str, Arrays]:
         x, y = opened.held_out(self.at)
         log_prob, seed = opened.rows[self.row].log_prob, opened.sources.seed
-        shard = Shard(x=x, y=y, first_index=self.at.start, seed=seed, log_prob=log_prob)
+        asked = Shard(x=x, y=y, first_index=self.at.start, seed=seed, log_prob=log_prob)
+        compared = Shard(
+            x=opened.examples(self.row, self.at),
+            held_out=x,
+            y=opened.labels(self.row, self.at),
+            first_index=self.at.start,
+            seed=seed,
+            log_prob=log_prob,
+        )
         return {
-            name: arrays(named.metric.shard(shard))
-            for name, named in opened.metrics.items()
-            if named.record.needs == "likelihood"
+            label: arrays(_state(label, named, self.row, asked if named.record.needs == "likelihood" else compared))
+            for label, named in opened.metrics.items()
+            if has_densities(opened, label, self.row)
         }
+
+
+def has_densities(opened: Opened, label: str, row: str) -> bool:
+    """Whether a metric asks for densities that this row, or this data, has."""
+    needs = opened.built[label].record.needs
+    if needs == "likelihood":
+        return opened.rows[row].log_prob is not None
+    return needs == "densities" and opened.truth is not None
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The state of a range of a row in each metric that needs examples, by name; of the training split in those that
-    calibrate on it. With the model's and the oracle's, distance ratios to the training split, under the name NEAREST.
+    """The state of a range of a row in each metric that needs examples, by label; of the training split in those that
+    calibrate on it. With the subject's and the oracle's, distance ratios to the training split, under the name NEAREST.
     """
 
     row: str
@@ -76,24 +95,36 @@ class Examples:
         return f"the scores of {self.at} of '{self.row}'"
 
     def do(self, opened: Opened) -> dict[str, Arrays]:
-        shard = Shard(
-            x=opened.examples(self.row, self.at),
-            features=opened.features(self.row)[self.at.slice].clone(),
-            first_index=self.at.start,
-            seed=opened.sources.seed,
-        )
+        x, y = opened.examples(self.row, self.at), opened.labels(self.row, self.at)
+        shards: dict[tuple[str, bool], Shard] = {}  # one for all metrics of an extractor, which share what they find
+
+        def shard(extractor: str, with_logits: bool) -> Shard:
+            if (extractor, with_logits) not in shards:
+                shards[extractor, with_logits] = Shard(
+                    x=x,
+                    y=y,
+                    features=opened.values(self.row, extractor, "features", self.at),
+                    logits=opened.values(self.row, extractor, "logits", self.at) if with_logits else None,
+                    first_index=self.at.start,
+                    seed=opened.sources.seed,
+                )
+            return shards[extractor, with_logits]
+
         states = {
-            name: arrays(named.metric.shard(shard))
-            for name, named in opened.metrics.items()
-            if named.record.needs != "likelihood" and (self.row != TRAIN or TRAIN in named.metric.calibrates_on)
+            label: arrays(_state(label, named, self.row, shard(named.extractor, named.record.needs == "logits")))
+            for label, named in opened.metrics.items()
+            if named.record.needs not in DENSITIES and (self.row != TRAIN or TRAIN in named.metric.calibrates_on)
         }
-        if self.row in (MODEL, ORACLE):
-            assert shard.features is not None
-            found = opened.reference.distance_ratios(shard.features)
+        if self.row in (opened.subject, ORACLE):
+            default = opened.kept.index.default
+            features = shard(default, False).features
+            assert features is not None
+            found = opened.reference(default).distance_ratios(features)
             states[NEAREST] = arrays({"index": found.index, "distance": found.distance, "ratio": found.ratio})
         return states
 
 
+DENSITIES = ("likelihood", "densities")  # needs of metrics that ask for them
 NEAREST = "/nearest"  # beside metrics' names, none of which has a stroke
 
 
@@ -110,8 +141,9 @@ class Cells:
         return f"the metric '{self.metric}' of '{self.row}'"
 
     def do(self, opened: Opened) -> list[Estimate]:
-        metric = opened.calibrated(self.metric, {name: tensors(state) for name, state in self.real.items()})
-        return metric.result(tensors(self.state))
+        real = {name: tensors(state) for name, state in self.real.items()}
+        with errors_named(f"metric '{self.metric}' of row '{self.row}'"):
+            return opened.calibrated(self.metric, real).result(tensors(self.state))
 
 
 def open_evaluation(sources: Sources) -> Callable[[Item], Any]:
@@ -123,17 +155,21 @@ def open_evaluation(sources: Sources) -> Callable[[Item], Any]:
 EVALUATION = f"{__name__}:open_evaluation"
 
 
-def features_of(extractor: FeatureExtractor, name: str, x: Tensor) -> Tensor:
-    """Features (B, D) float64 of x (B, *event), checked to be what the contract says."""
-    features = extractor(x)
-    if features.ndim != 2 or len(features) != len(x) or features.dtype != torch.float64:
-        raise PluginError(
-            f"feature extractor '{name}' gave {features.dtype} of shape {tuple(features.shape)}, "
-            f"expected float64 of shape ({len(x)}, D)"
-        )
-    if not bool(features.isfinite().all()):
-        raise PluginError(f"feature extractor '{name}' gave features that are not finite")
-    return features
+def _state(label: str, named: NamedMetric, row: str, shard: Shard) -> State:
+    with errors_named(f"metric '{label}' of row '{row}'"):
+        return named.metric.shard(shard)
+
+
+@contextlib.contextmanager
+def errors_named(where: str) -> Iterator[None]:
+    """Errors say where they happened; those that no one foresaw are the plugin's."""
+    try:
+        yield
+    except GenpipeError as error:
+        plain = type(error).__init__ is GenpipeError.__init__  # else it is made of more than a text
+        raise (type(error) if plain else GenpipeError)(f"{where}: {error}") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise PluginError(f"{where} failed: {type(error).__name__}: {first_line(error)}") from error
 
 
 def arrays(state: State) -> Arrays:

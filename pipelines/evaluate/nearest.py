@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genpipe.parallel import Range
-from genpipe.pipelines.evaluate.opened import MODEL, TRAIN, Opened
+from genpipe.pipelines.evaluate.opened import TRAIN, Opened
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -23,7 +23,7 @@ def nearest_pairs(opened: Opened, of_model: Arrays, of_held_out: Arrays, num: in
     order = np.argsort(of_model["ratio"], kind="stable")[:num]
     index = of_model["index"][order]
     return {
-        "samples": _pick(opened, MODEL, order),
+        "samples": _pick(opened, opened.subject, order),
         "neighbours": _pick(opened, TRAIN, index),
         "index": order,
         "neighbour_index": index,

@@ -15,36 +15,49 @@ import torch
 from torch import Tensor
 
 from genpipe import components
-from genpipe.artifacts import read_manifest
-from genpipe.config import Component
 from genpipe.data import open_split
 from genpipe.evaluation import FeatureExtractor, Metric, Reference, State
 from genpipe.model import LogProb, Model
 from genpipe.parallel import Range
 from genpipe.persistence import describe_model, load_model
-from genpipe.pipelines.evaluate.rows import Row, copy_row, floor_row, model_row, oracle_row, part_of
+from genpipe.pipelines.evaluate.chosen import ChosenMetric
+from genpipe.pipelines.evaluate.rows import (
+    Row,
+    copy_row,
+    floor_row,
+    labels_of,
+    model_row,
+    oracle_row,
+    part_of,
+    samples_row,
+)
+from genpipe.pipelines.evaluate.truth import known_truth
+from genpipe.pipelines.features.compute import What
+from genpipe.pipelines.features.kept import KeptFeatures
 from genpipe.pipelines.sample.draw import Drawing
 from genpipe.registry import Registry, registry
 from genpipe.stores import Site
-from genpipe.validation import restore_config
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+Values = tuple[str, str, What]
+"""A row, an extractor's id, and what that gives."""
 
-TRAIN, ORACLE, MODEL = "train", "oracle", "model"
+TRAIN, ORACLE, COPY = "train", "oracle", "copy"
 
 
 @dataclass(kw_only=True)
 class Sources:
     """An evaluation, told to a process that shares it.
 
-    data, model, samples: artifacts; site: by which other machines find them. held_out, copies: indices (num,) of what
-    the oracle's and the copies' rows show. extractor: prepared. more: the samples beyond those of the artifact, and
-    features (N, D) of each row and of the training split, once they are there.
+    data, features, model, samples: artifacts; site: by which other machines find them. held_out, copies: indices (num,)
+    of what the oracle's and the copies' rows show. more: the samples beyond those of the artifact, and values (N, …)
+    of rows that are not real data, once they are there.
     """
 
     data: Path
-    model: Path
+    features: Path
+    model: Path | None
     samples: Path
     site: Site | None
     device: str
@@ -53,11 +66,9 @@ class Sources:
     seed: int
     held_out: Indices
     copies: Indices
-    metrics: tuple[Component, ...]
-    extractor_name: str
-    extractor: FeatureExtractor
+    metrics: tuple[ChosenMetric, ...]
     more: Array | None = None
-    features: Mapping[str, Array] = field(default_factory=dict)
+    values: Mapping[Values, Array] = field(default_factory=dict)
     _opened: Opened | None = field(default=None, init=False, repr=False)
 
     def open(self) -> Opened:
@@ -75,102 +86,148 @@ class Sources:
 
 @dataclass(frozen=True)
 class NamedMetric:
-    """A metric at work and the record that it came from."""
+    """A metric at work, the record that it came from, and the extractor of its features."""
 
     record: components.Metric
     metric: Metric
+    extractor: str
 
 
 class Opened:
-    """Rows, reference and metrics of one evaluation, in this process. Nothing is read before it is needed."""
+    """Rows, reference and metrics of one evaluation, in this process. Nothing is read before it is needed.
+
+    subject: the row that the evaluation is about, "model", or "samples" where there is no model.
+    """
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
         self._registry: Registry = registry()
-        data, samples, self._model_folder = map(sources.here, (sources.data, sources.samples, sources.model))
+        data, samples = sources.here(sources.data), sources.here(sources.samples)
+        self._model_folder = None if sources.model is None else sources.here(sources.model)
         self.train, self.test = (open_split(data, name) for name in ("train", "test"))
-        self._drawn = np.load(samples / "samples.npy", mmap_mode="r", allow_pickle=False)
-        self.drawing = Drawing.read(samples / "drawing.json")
-        family, _ = describe_model(self._model_folder, self._registry)
+        self.spec = self.train.spec
+        self.kept = KeptFeatures(sources.here(sources.features), self._registry)
+        self.drawn = np.load(samples / "samples.npy", mmap_mode="r", allow_pickle=False)
+        self.drawing = Drawing.read(samples / "drawing.json") if (samples / "drawing.json").exists() else None
+        self.truth = known_truth(data, self._registry)
+        labels = samples / "labels.npy"
+        self._labels = np.load(labels, allow_pickle=False) if labels.exists() else None
         held_out = part_of(self.test.x, sources.held_out)
         rows = (
-            oracle_row(held_out, *_true_density(data, self._registry)),
-            model_row(self._samples, family, self._log_prob),
-            copy_row(part_of(self.train.x, sources.copies)),
-            floor_row(self.train.spec, sources.seed),
+            oracle_row(held_out, labels_of(self.test.y, sources.held_out), self.truth),
+            self._subject_row(),
+            copy_row(part_of(self.train.x, sources.copies), labels_of(self.train.y, sources.copies)),
+            floor_row(self.spec, sources.seed),
         )
         self.rows: dict[str, Row] = {row.name: row for row in rows}
+        self.subject = rows[1].name
         self._calibrated: set[str] = set()
-        self.is_labelled = self.drawing.num_classes is not None and self.test.y is not None
+        self._extractors: dict[str, FeatureExtractor] = {}
+        self._references: dict[str, Reference] = {}
+        takes_labels = self.drawing is not None and self.drawing.num_classes is not None
+        self.is_labelled = takes_labels and self.test.y is not None
 
     def examples(self, row: str, at: Range) -> Tensor:
         """Of a row, or of the training split."""
         return part_of(self.train.x)(at) if row == TRAIN else self.rows[row].examples(at)
 
+    def labels(self, row: str, at: Range) -> Tensor | None:
+        """Of a row's examples (len(at),), or of the training split's, where they have any."""
+        return labels_of(self.train.y)(at) if row == TRAIN else self.rows[row].labels(at)
+
     def held_out(self, at: Range) -> tuple[Tensor, Tensor | None]:
         """Examples that densities are asked for, (len(at), *event), and their labels where the model takes them."""
-        x, y = self.rows[ORACLE].examples(at), self.test.y
-        if y is None or not self.is_labelled:
-            return x, None
-        return x, torch.from_numpy(np.array(y[self.sources.held_out[at.slice]]))
+        oracle = self.rows[ORACLE]
+        return oracle.examples(at), oracle.labels(at) if self.is_labelled else None
 
-    def features(self, row: str) -> Tensor:
-        """(N, D) float64, not to be written to: several processes may share its memory."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to
-            return torch.from_numpy(self.sources.features[row])
+    def values(self, row: str, extractor: str, what: What, at: Range) -> Tensor:
+        """What an extractor gives of a range of a row, or of the training split: (len(at), …) float64."""
+        sources = self.sources
+        if row in (ORACLE, COPY):
+            split, chosen = ("test", sources.held_out) if row == ORACLE else ("train", sources.copies)
+            return torch.from_numpy(np.array(self.kept.array(extractor, split, what)[chosen[at.slice]]))
+        whole = self.kept.array(extractor, "train", what) if row == TRAIN else sources.values[row, extractor, what]
+        return torch.from_numpy(np.array(whole[at.slice]))
+
+    def extractor(self, name: str) -> FeatureExtractor:
+        if name not in self._extractors:
+            self._extractors[name] = self.kept.restored(name, self.spec, self.sources.device)
+        return self._extractors[name]
 
     @property
     def num_samples(self) -> int:
         """Of the artifact."""
-        return len(self._drawn)
+        return len(self.drawn)
 
-    @cached_property
-    def reference(self) -> Reference:
-        return Reference(
-            spec=self.train.spec,
-            train=self.train.x,
-            held_out=_Chosen(self.test.x, self.sources.held_out),
-            train_features=self.features(TRAIN),
-            held_out_features=self.features(ORACLE),
-            extractor=self.sources.extractor_name,
-        )
+    def reference(self, extractor: str) -> Reference:
+        """What rows are held against, with this extractor's features."""
+        if extractor not in self._references:
+            kept, truth = self.kept[extractor], self.truth
+            everything = Range(0, self.sources.num)
+            self._references[extractor] = Reference(
+                spec=self.spec,
+                train=self.train.x,
+                held_out=_Chosen(self.test.x, self.sources.held_out),
+                train_features=_shared(self.kept.array(extractor, "train", "features")),
+                held_out_features=self.values(ORACLE, extractor, "features", everything),
+                extractor=kept.name,
+                fingerprint=kept.fingerprint,
+                log_density=None if truth is None else truth.log_density,
+                score=None if truth is None else truth.score,
+                modes=None if truth is None else truth.modes,
+            )
+        return self._references[extractor]
 
     @cached_property
     def built(self) -> dict[str, NamedMetric]:
-        """Metrics by name, as they are before the features are there."""
-        records = {choice.name: self._registry.get("metric", choice.name) for choice in self.sources.metrics}
-        return {c.name: NamedMetric(records[c.name], records[c.name].builder(c.config)) for c in self.sources.metrics}
+        """Metrics by label, as they are before the features are there."""
+        return {
+            chosen.label: NamedMetric(chosen.record, chosen.record.builder(chosen.choice.config), chosen.extractor)
+            for chosen in self.sources.metrics
+        }
 
     @cached_property
     def metrics(self) -> dict[str, NamedMetric]:
-        """Prepared, by name."""
+        """Prepared, by label."""
         for named in self.built.values():
-            named.metric.prepare(self.reference)
+            named.metric.prepare(self.reference(named.extractor))
         return self.built
 
-    def calibrated(self, name: str, real: Mapping[str, State]) -> Metric:
+    def calibrated(self, label: str, real: Mapping[str, State]) -> Metric:
         """A metric that can give results; real: what it calibrates on."""
-        metric = self.metrics[name].metric
-        if name not in self._calibrated:
+        metric = self.metrics[label].metric
+        if label not in self._calibrated:
             metric.calibrate(real)
-            self._calibrated.add(name)
+            self._calibrated.add(label)
         return metric
 
     @cached_property
     def _model(self) -> Model:
+        assert self._model_folder is not None
         return load_model(self._model_folder, self._registry, self.sources.device)
 
     def _log_prob(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:
         return self._model.log_prob(x, y, seed=seed, first_index=first_index)
 
+    def _subject_row(self) -> Row:
+        if self._model_folder is None:
+            return samples_row(self._samples, self._sample_labels)
+        family, _ = describe_model(self._model_folder, self._registry)
+        return model_row(self._samples, self._sample_labels, family, self._log_prob)
+
     def _samples(self, at: Range) -> Tensor:
         """The samples of the artifact, and where they are too few the ones that follow in the same stream."""
-        parts = [self._drawn[at.slice]]
+        parts = [self.drawn[at.slice].astype(self.spec.dtype, copy=False)]
         if at.stop > self.num_samples:
             assert self.sources.more is not None, "the missing samples are drawn first"
             parts.append(self.sources.more[max(at.start - self.num_samples, 0) : at.stop - self.num_samples])
         return torch.from_numpy(np.concatenate(parts))
+
+    def _sample_labels(self, at: Range) -> Tensor | None:
+        """Those that were asked for, or came with the samples."""
+        if self.drawing is not None:
+            return self.drawing.labels(at.start, len(at))
+        return None if self._labels is None else torch.from_numpy(np.array(self._labels[at.slice]))
 
 
 class _Chosen:
@@ -187,10 +244,8 @@ class _Chosen:
         return np.asarray(self._x[self._chosen[key]])
 
 
-def _true_density(folder: Path, registry: Registry) -> tuple[str | None, Any]:
-    """The data set's reference to its log-density, if it has one, and the config to call it with."""
-    chosen = dict(read_manifest(folder).config["dataset"])
-    record = registry.get("dataset", chosen.pop("name"))
-    if record.log_density is None:
-        return None, None
-    return record.log_density, restore_config(record.config_class, chosen, registry)
+def _shared(array: Array) -> Tensor:
+    """Not to be written to: several processes may share its memory."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to
+        return torch.from_numpy(array)

@@ -5,33 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from genpipe.components import Family, load_reference
+from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.evaluation import Examples, LogDensity
 from genpipe.model import LogProb
 from genpipe.noise import Noise
 from genpipe.parallel import Range
+from genpipe.pipelines.evaluate.truth import Truth
 from genpipe.units import Units
+
+Labels = Callable[[Range], Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """What one row is scored from.
 
-    examples: those of a range, (len(at), *event), whichever process asks. log_prob: its density of held-out data;
-    None where it has none, and no_likelihood says why.
+    examples: those of a range, (len(at), *event), whichever process asks; labels: theirs, where they have any.
+    log_prob: its density of held-out data; None where it has none, and no_likelihood says why.
     """
 
     name: str
     title: str
     examples: Callable[[Range], Tensor]
+    labels: Labels = lambda at: None
     log_prob: LogDensity | None = None
     no_likelihood: str = ""
 
@@ -45,41 +48,66 @@ def part_of(x: Examples, chosen: npt.NDArray[np.int64] | None = None) -> Callabl
     return examples
 
 
-def oracle_row(examples: Callable[[Range], Tensor], log_density: str | None, dataset_config: Any) -> Row:
-    """What a perfect model would get. log_density: the data set's reference, where the truth is known."""
-    if log_density is None:
+def labels_of(y: Examples | None, chosen: npt.NDArray[np.int64] | None = None) -> Labels:
+    """`labels` of a row that shows examples labelled y, or the chosen ones."""
+
+    def labels(at: Range) -> Tensor | None:
+        if y is None:
+            return None
+        return torch.from_numpy(np.array(y[at.slice] if chosen is None else y[chosen[at.slice]]))
+
+    return labels
+
+
+def oracle_row(examples: Callable[[Range], Tensor], labels: Labels, truth: Truth | None) -> Row:
+    """What a perfect model would get."""
+    if truth is None:
         return Row(
             name="oracle",
             title="held-out real data",
             examples=examples,
+            labels=labels,
             no_likelihood="the true density of real data is not known",
         )
-    density: Callable[[Any, Any], Any] = load_reference(log_density)
 
     def log_prob(x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:
-        return LogProb(torch.as_tensor(np.asarray(density(dataset_config, x.numpy()))), "exact")
+        return LogProb(truth.log_density(x), "exact")
 
-    return Row(name="oracle", title="held-out real data, true density", examples=examples, log_prob=log_prob)
+    title = "held-out real data, true density"
+    return Row(name="oracle", title=title, examples=examples, labels=labels, log_prob=log_prob)
 
 
-def model_row(examples: Callable[[Range], Tensor], family: Family, log_prob: LogDensity) -> Row:
+def model_row(examples: Callable[[Range], Tensor], labels: Labels, family: Family, log_prob: LogDensity) -> Row:
     can = "log_prob" in family.capabilities
     return Row(
         name="model",
         title=f"samples of {family.name}",
         examples=examples,
+        labels=labels,
         log_prob=log_prob if can else None,
         no_likelihood=f"family '{family.name}' has no log_prob",
     )
 
 
-def copy_row(examples: Callable[[Range], Tensor]) -> Row:
+def samples_row(examples: Callable[[Range], Tensor], labels: Labels) -> Row:
+    """Samples of which nothing else is known."""
+    return Row(
+        name="samples",
+        title="the samples that were given",
+        examples=examples,
+        labels=labels,
+        no_likelihood="samples alone have no density",
+    )
+
+
+def copy_row(examples: Callable[[Range], Tensor], labels: Labels) -> Row:
     """Training data passed off as samples: good by every distance to the training split, and worth
     nothing."""
     return Row(
         name="copy",
         title="training data passed off as samples",
         examples=examples,
+        labels=labels,
         no_likelihood="a list of examples has no density",
     )
 

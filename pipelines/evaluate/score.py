@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genpipe.errors import PluginError
 from genpipe.evaluation import Estimate, State
 from genpipe.parallel import FanOut, Range
 from genpipe.parallel.array_file import ArrayFile
 from genpipe.pipelines.evaluate.items import (
+    DENSITIES,
     EVALUATION,
     NEAREST,
     Arrays,
@@ -21,12 +21,15 @@ from genpipe.pipelines.evaluate.items import (
     Examples,
     Features,
     arrays,
-    features_of,
+    errors_named,
+    has_densities,
     tensors,
 )
 from genpipe.pipelines.evaluate.merge_tree import MergeTree
 from genpipe.pipelines.evaluate.nearest import joined
-from genpipe.pipelines.evaluate.opened import MODEL, ORACLE, TRAIN, Opened, Sources
+from genpipe.pipelines.evaluate.opened import COPY, ORACLE, TRAIN, Opened, Sources, Values
+from genpipe.pipelines.evaluate.rows import Row as SourceRow
+from genpipe.pipelines.features.compute import What
 from genpipe.pipelines.sample.draw import DRAWER, Source
 from genpipe.table import Row
 
@@ -40,14 +43,14 @@ REAL = {"held_out": ORACLE, "train": TRAIN}  # names in Metric.calibrates_on →
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """rows: of the table; of_model, of_held_out: genpipe.neighbours.DistanceRatios, as arrays (N,).
+    """rows: of the table; of_subject, of_held_out: genpipe.neighbours.DistanceRatios, as arrays (N,).
 
     opened: the evaluation with its features.
     """
 
     opened: Opened
     rows: tuple[Row, ...]
-    of_model: Arrays
+    of_subject: Arrays
     of_held_out: Arrays
 
 
@@ -77,7 +80,7 @@ class _Scoring:
             (row, name)
             for name, named in self._opened.built.items()
             for row in self._rows
-            if named.record.needs != "likelihood" or self._opened.rows[row].log_prob is not None
+            if named.record.needs not in DENSITIES or has_densities(self._opened, name, row)
         ]
         self._num_items = sum(map(len, (self._draws, self._features, self._states, self._cells)))
         self._num_done = 0
@@ -87,12 +90,18 @@ class _Scoring:
         self._extract()
         states, nearest = self._merge()
         cells = self._work_out(states)
-        rows = []
-        for row in self._opened.rows.values():
-            found = [cell for choice in self._sources.metrics for cell in cells.get((row.name, choice.name), ())]
-            absent = {c.name: row.no_likelihood for c in self._sources.metrics if (row.name, c.name) not in cells}
-            rows.append(Row(name=row.name, title=row.title, estimates=tuple(found), absent=absent))
-        return Scores(opened=self._opened, rows=tuple(rows), of_model=nearest[MODEL], of_held_out=nearest[ORACLE])
+        opened, rows = self._opened, []
+        for row in opened.rows.values():
+            of_metrics = {label: cells.get((row.name, label), []) for label in opened.built}
+            absent = {label: self._why_absent(row, label) for label, found in of_metrics.items() if not found}
+            estimates = told_apart(of_metrics, opened)
+            rows.append(Row(name=row.name, title=row.title, estimates=tuple(estimates), absent=absent))
+        return Scores(opened=opened, rows=tuple(rows), of_subject=nearest[opened.subject], of_held_out=nearest[ORACLE])
+
+    def _why_absent(self, row: SourceRow, label: str) -> str:
+        if self._opened.built[label].record.needs == "densities" and self._opened.truth is None:
+            return "the true density of the data is not known"
+        return row.no_likelihood
 
     def _do(self, task: str, shared: Any, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         for position, result in self._fan_out.map(task, shared, items):
@@ -118,42 +127,50 @@ class _Scoring:
         return [at.moved(self._first) for at in missing]
 
     def _draw(self) -> None:
-        sources = self._sources
-        source = Source(model=sources.model, device=sources.device, drawing=self._opened.drawing, site=sources.site)
+        sources, drawing = self._sources, self._opened.drawing
+        if self._first >= sources.num:
+            return
+        assert sources.model is not None, "the stage has checked that more can be drawn"
+        assert drawing is not None
+        source = Source(model=sources.model, device=sources.device, drawing=drawing, site=sources.site)
         for position, x in self._do(DRAWER, source, self._draws):
             self._more.write(self._draws[position].moved(-self._first), x)
-        if self._first < self._sources.num:
-            self._know(more=self._more.open())
+        self._know(more=self._more.open())
 
-    # -- features ----------------------------------------------------------------------------------------------
+    # -- features of what is not real data -----------------------------------------------------------------------
 
     def _plan_features(self) -> list[Features]:
-        sources, first = self._sources, self._opened.examples(TRAIN, Range(0, 1))
-        dims = features_of(sources.extractor, sources.extractor_name, first).shape[1]
-        self._files, items = {}, []
-        for row, whole in {TRAIN: self._train, **self._rows}.items():
-            self._files[row] = ArrayFile(self._scratch / "features" / f"{row}.npy", (len(whole), dims), "float64")
-            items += [Features(row, at) for at in self._files[row].missing(shards(whole, sources.batch_size))]
+        kept, built = self._opened.kept, self._opened.built.values()
+        wanted: dict[tuple[str, What], int] = {(kept.index.default, "features"): 0}
+        wanted |= {(named.extractor, "features"): 0 for named in built if named.record.needs not in DENSITIES}
+        wanted |= {(named.extractor, "logits"): 0 for named in built if named.record.needs == "logits"}
+        self._files: dict[Values, ArrayFile] = {}
+        items: list[Features] = []
+        for row, whole in self._rows.items():
+            if row in (ORACLE, COPY):
+                continue
+            for extractor, what in wanted:
+                width = kept[extractor].num_features if what == "features" else kept[extractor].num_logits
+                assert width is not None, "the stage has checked that there are logits"
+                path = self._scratch / "features" / f"{row}-{extractor}-{what}.npy"
+                file = self._files[row, extractor, what] = ArrayFile(path, (len(whole), width), "float64")
+                ranges = shards(whole, self._sources.batch_size)
+                items += [Features(row, extractor, what, at) for at in file.missing(ranges)]
         return items
 
     def _extract(self) -> None:
-        for position, features in self._do(EVALUATION, self._sources, self._features):
+        for position, values in self._do(EVALUATION, self._sources, self._features):
             item = self._features[position]
-            file = self._files[item.row]
-            if features.shape[1:] != file.shape[1:]:
-                raise PluginError(
-                    f"feature extractor '{self._sources.extractor_name}' gave features of {features.shape[1]} "
-                    f"dimensions for {item.at} of '{item.row}', and {file.shape[1]} for others"
-                )
-            file.write(item.at, features)
-        self._know(features={row: file.open() for row, file in self._files.items()})
+            self._files[item.row, item.extractor, item.what].write(item.at, values)
+        self._know(values={key: file.open() for key, file in self._files.items()})
 
     # -- states --------------------------------------------------------------------------------------------------
 
     def _plan_states(self) -> list[Densities | Examples]:
         """What takes longest comes first."""
         batch_size, rows = self._sources.batch_size, self._opened.rows
-        with_density = [row for row in self._rows if rows[row].log_prob is not None]
+        asked = [label for label, named in self._opened.built.items() if named.record.needs in DENSITIES]
+        with_density = [row for row in rows if any(has_densities(self._opened, label, row) for label in asked)]
         densities = [Densities(row, at) for row in with_density for at in self._rows[row].cut(batch_size)]
         calibrating = any(TRAIN in named.metric.calibrates_on for named in self._opened.built.values())
         examples = {TRAIN: self._train, **self._rows} if calibrating else self._rows
@@ -176,7 +193,8 @@ class _Scoring:
                     continue
                 merge = self._opened.metrics[name].metric.merge
                 tree = trees.setdefault((item.row, name), MergeTree(len(ranges), merge))
-                tree.add(shard, tensors(state))
+                with errors_named(f"metric '{name}' of row '{item.row}'"):
+                    tree.add(shard, tensors(state))
         return {key: tree.whole() for key, tree in trees.items()}, {row: joined(nearest[row]) for row in nearest}
 
     # -- cells ---------------------------------------------------------------------------------------------------
@@ -189,3 +207,24 @@ class _Scoring:
         items = [Cells(row, name, arrays(states[row, name]), real[name]) for row, name in self._cells]
         done = self._do(EVALUATION, self._sources, items)
         return {self._cells[position]: cells for position, cells in done}
+
+
+def told_apart(of_metrics: Mapping[str, Sequence[Estimate]], opened: Opened) -> list[Estimate]:
+    """A row's cells, each with its own name and the fingerprint of the features it rests on.
+
+    A cell says of which features it is where these are not the evaluation's; of which metric, where another has the
+    same name.
+    """
+    cells: list[Estimate] = []
+    for label, found in of_metrics.items():
+        named = opened.built[label]
+        kept = opened.kept[named.extractor]
+        rests_on_features = named.record.needs in ("features", "logits")
+        for cell in found:
+            name = cell.name
+            if rests_on_features and named.extractor != opened.kept.index.default and kept.name not in name:
+                name = f"{name} ({kept.name})"
+            if any(other.name == name for other in cells):
+                name = f"{name} [{label}]"
+            cells.append(replace(cell, name=name, features=kept.fingerprint if rests_on_features else None))
+    return cells

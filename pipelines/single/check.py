@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from genpipe.components import Family
 from genpipe.config import Component
 from genpipe.errors import nearest
 from genpipe.pipelines.data.config import DataConfig
-from genpipe.pipelines.evaluate.config import EvaluateConfig
+from genpipe.pipelines.evaluate.check import check_evaluation
 from genpipe.pipelines.sample.config import SampleConfig
 from genpipe.pipelines.single.config import SingleConfig
 from genpipe.registry import Registry
@@ -47,21 +46,6 @@ def check_model(
             f"{train.workers} workers share batches of {train.batch_size}, and each needs an example",
         )
     yield from _sampling(sample, family)
-
-
-def check_evaluation(data: DataConfig, evaluate: EvaluateConfig, registry: Registry) -> Iterator[tuple[str, str]]:
-    """Mistakes between the sections `data` and `evaluate`."""
-    dataset = registry.get("dataset", data.dataset.name)
-    extractor = registry.get("feature_extractor", evaluate.features.name)
-    if not set(dataset.events) & set(extractor.events):
-        yield (
-            "evaluate.features",
-            f"'{extractor.name}' takes {_plural(extractor.events)}, and data set '{dataset.name}' has "
-            f"{_plural(dataset.events)}",
-        )
-    for name, count in Counter(choice.name for choice in evaluate.metrics).items():
-        if count > 1:
-            yield "evaluate.metrics", f"metric '{name}' is given {count} times"
 
 
 def _sampling(sample: SampleConfig, family: Family) -> Iterator[tuple[str, str]]:

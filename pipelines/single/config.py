@@ -29,6 +29,7 @@ class StepResources(Config):
     data: Resources = Field(DEFAULTS, description="resources of the step data")
     train: ComputeResources = Field(DEFAULTS, description="resources of the step train")
     sample: ComputeResources = Field(DEFAULTS, description="resources of the step sample")
+    features: ComputeResources = Field(DEFAULTS, description="resources of the step features")
     evaluate: ComputeResources = Field(DEFAULTS, description="resources of the step evaluate")
     report: Resources = Field(DEFAULTS, description="resources of the step report")
 

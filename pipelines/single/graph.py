@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from genpipe.graph import Step
+from genpipe.pipelines.evaluate.chosen import features_config
 from genpipe.pipelines.single.config import SingleConfig
 from genpipe.pipelines.train.config import TrainStageConfig
 
 
 def build(config: SingleConfig, seed: int) -> list[Step]:
-    """data → train → sample → evaluate → report.
+    """data → train → sample → evaluate → report, and data → features → evaluate beside training.
 
     Steps share the run's seed: what they draw is told apart by stream names, and a step whose config did not
     change keeps its key.
@@ -36,10 +37,19 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
             workers=config.sample.workers,
         ),
         Step(
+            id="features",
+            stage="features",
+            config=features_config(config.evaluate),
+            inputs={"data": "data"},
+            seed=seed,
+            resources=ask.features,
+            workers=config.evaluate.workers,
+        ),
+        Step(
             id="evaluate",
             stage="evaluate",
             config=config.evaluate,
-            inputs={"data": "data", "model": "train", "samples": "sample"},
+            inputs={"data": "data", "features": "features", "model": "train", "samples": "sample"},
             seed=seed,
             resources=ask.evaluate,
             workers=config.evaluate.workers,

@@ -130,5 +130,5 @@ def test_workers_are_no_part_of_a_key(tmp_path):
     alone, _ = keys()
     shared, workers = keys("train.workers=4", "sample.workers=2", "train.checkpoint_every=10")
     assert shared == alone
-    assert workers == {"data": 1, "train": 4, "sample": 2, "evaluate": 1, "report": 1}
+    assert workers == {"data": 1, "train": 4, "sample": 2, "features": 1, "evaluate": 1, "report": 1}
     assert keys("train.steps=7")[0]["train"] != alone["train"]

@@ -25,6 +25,7 @@ class Steps:
     """Folders of the artifacts of a run."""
 
     data: Path
+    features: Path
     model: Path
     samples: Path
     evaluation: Path
@@ -91,9 +92,10 @@ def run_all(
     fitted = run_stage(parent, "train", {"model": model, "train": train or {}}, {"data": data}, seed)
     samples = run_stage(parent, "sample", sample or {}, {"model": fitted, "data": data}, seed)
     inputs = {"data": data, "model": fitted, "samples": samples}
-    evaluation = run_stage(parent, "evaluate", evaluate or {}, inputs, seed)
+    features = run_stage(parent, "features", {}, {"data": data}, seed)
+    evaluation = run_stage(parent, "evaluate", evaluate or {}, {**inputs, "features": features}, seed)
     report = run_stage(parent, "report", {}, {**inputs, "evaluation": evaluation}, seed)
-    return Steps(data, fitted, samples, evaluation, report)
+    return Steps(data, features, fitted, samples, evaluation, report)
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from genpipe.artifacts import read_manifest
 from genpipe.dataspec import DataSpec
 from genpipe.errors import PluginError, UsageError
 from genpipe.parallel import InThisProcess, Range
-from genpipe.pipelines.evaluate.items import Cells, Features, features_of
+from genpipe.pipelines.evaluate.items import Cells, Features
 from genpipe.pipelines.evaluate.merge_tree import MergeTree
 from genpipe.pipelines.evaluate.rows import floor_row
 from genpipe.pipelines.evaluate.score import shards
+from genpipe.pipelines.features.compute import features_of
 from genpipe.table import Table
 
 
 def inputs(steps):
-    return {"data": steps.data, "model": steps.model, "samples": steps.samples}
+    return {"data": steps.data, "features": steps.features, "model": steps.model, "samples": steps.samples}
 
 
 def test_rows_are_oracle_model_copy_and_floor_all_of_one_size(steps):

@@ -14,9 +14,9 @@ def mistakes(recipe, overrides=()):
     return {(problem.key, problem.message) for problem in caught.value.problems}
 
 
-def test_five_steps_follow_each_other():
+def test_six_steps_follow_each_other():
     graph = load_recipe(VAE, registry=registry()).graph()
-    assert [step.id for step in graph] == ["data", "train", "sample", "evaluate", "report"]
+    assert [step.id for step in graph] == ["data", "train", "sample", "features", "evaluate", "report"]
     assert graph["report"].inputs == {
         "data": "data", "model": "train", "samples": "sample", "evaluation": "evaluate",
     }  # fmt: skip
@@ -60,7 +60,7 @@ def test_eta_belongs_to_ddim():
 
 def test_a_metric_given_twice_is_a_mistake():
     assert mistakes({**VAE, "evaluate": {"metrics": ["frechet", "frechet"]}}) == {
-        ("evaluate.metrics", "metric 'frechet' is given 2 times")
+        ("evaluate.metrics", "metric 'frechet' is given 2 times with the same options")
     }
 
 
