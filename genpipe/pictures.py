@@ -28,6 +28,7 @@ MAX_SEQUENCES = 48
 MAX_CLASSES = 26  # coloured apart
 MAX_REAL = 10_000  # real examples drawn behind samples
 WIDTH_PIXELS = 640
+CHART_PIXELS = 520  # the width of a chart: beside another on a page, and readable when a phone shrinks it
 DPI = 160
 
 
@@ -186,7 +187,7 @@ def image_grid(
 
 
 def _scatter(x: Array, spec: DataSpec, theme: Theme, labels: Array | None, real: Array | None) -> Figure:
-    figure = blank_figure(WIDTH_PIXELS, WIDTH_PIXELS, theme)
+    figure = blank_figure(CHART_PIXELS, CHART_PIXELS, theme)
     axes = figure.add_subplot()
     behind = x if real is None else real[:MAX_POINTS]
     size = 4 if len(x) > 500 else 12

@@ -14,7 +14,7 @@ from torch import Tensor
 from genpipe.data import subset_by_hash
 from genpipe.dataspec import DataSpec
 from genpipe.model import Model
-from genpipe.pictures import LIGHT, Theme, blank_figure, class_styles, dress, frame, image_grid, legend
+from genpipe.pictures import CHART_PIXELS, LIGHT, Theme, blank_figure, class_styles, dress, frame, image_grid, legend
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import Picture, picture
@@ -116,7 +116,7 @@ def traversal_figure(decoded: Array, real: Array, spec: DataSpec, theme: Theme) 
     """decoded: (K · NUM_STOPS, *event), direction after direction; real: examples drawn behind points."""
     if spec.event == "image":
         return image_grid(decoded, spec, theme, num_columns=NUM_STOPS)
-    figure = blank_figure(640, 560, theme)
+    figure = blank_figure(CHART_PIXELS, 480, theme)
     axes = figure.add_subplot()
     axes.scatter(real[:, 0], real[:, 1], s=4, color=theme.real, alpha=0.5, linewidths=0, label="held-out data")
     for k, line in enumerate(decoded.reshape(-1, NUM_STOPS, 2)):
@@ -131,7 +131,7 @@ def traversal_figure(decoded: Array, real: Array, spec: DataSpec, theme: Theme) 
 
 def codes_figure(codes: Tensor, found: Directions, spec: DataSpec, labels: Array | None, theme: Theme) -> Figure:
     """Along the first two directions, in standard deviations of the first."""
-    figure = blank_figure(640, 560, theme)
+    figure = blank_figure(CHART_PIXELS, 480, theme)
     axes = figure.add_subplot()
     at = ((codes.double() - found.mean) @ found.axes[:2].T).numpy()
     if at.shape[1] == 1:

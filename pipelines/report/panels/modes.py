@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from genpipe.components import load_reference
-from genpipe.pictures import Theme, blank_figure, dress, legend
+from genpipe.pictures import CHART_PIXELS, Theme, blank_figure, dress, legend
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import picture
@@ -57,7 +57,7 @@ def mode_shares(x: Array, centres: Array, std: Any) -> Array:
 
 def shares_figure(names: Sequence[str], real: Array, model: Array, what: str, theme: Theme) -> Figure:
     """Two bars for each name: held-out data and samples."""
-    figure = blank_figure(960, 340, theme)
+    figure = blank_figure(max(CHART_PIXELS, 34 * len(names)), 300, theme)
     axes = figure.add_subplot()
     at = np.arange(len(names))
     axes.bar(at - 0.2, 100 * real, 0.4, color=theme.real, alpha=0.7, label="held-out data")

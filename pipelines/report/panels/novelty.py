@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from genpipe import words
 from genpipe.dataspec import DataSpec
-from genpipe.pictures import LIGHT, MAX_POINTS, Theme, blank_figure, dress, frame, image_grid, legend, png
+from genpipe.pictures import CHART_PIXELS, LIGHT, MAX_POINTS, Theme, blank_figure, dress, frame, image_grid, legend, png
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import Picture, picture
@@ -68,7 +68,7 @@ def image_pairs(nearest: Mapping[str, Array], spec: DataSpec) -> Figure:
 def point_pairs(nearest: Mapping[str, Array], train: Array, theme: Theme) -> Figure:
     """Every pair, joined. train: training examples (N, 2) drawn behind them."""
     samples, neighbours = nearest["samples"], nearest["neighbours"]
-    figure = blank_figure(640, 560, theme)
+    figure = blank_figure(CHART_PIXELS, 480, theme)
     axes = figure.add_subplot()
     axes.scatter(train[:, 0], train[:, 1], s=3, color=theme.rule, linewidths=0, zorder=0)
     for sample, neighbour in zip(samples, neighbours, strict=True):
@@ -89,7 +89,7 @@ def point_pairs(nearest: Mapping[str, Array], train: Array, theme: Theme) -> Fig
 def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
     """Distance ratios of samples and of held-out data: copies pile up at 0."""
     model, real = nearest["model_ratios"], nearest["held_out_ratios"]
-    figure = blank_figure(640, 420, theme)
+    figure = blank_figure(CHART_PIXELS, 380, theme)
     axes = figure.add_subplot()
     # Held-out data sets the scale, so that a model far from everything does not squeeze it into one bar.
     high = max(1.5, 1.5 * float(np.quantile(real[np.isfinite(real)], 0.99))) if np.isfinite(real).any() else 1.5
@@ -105,7 +105,7 @@ def ratios_figure(nearest: Mapping[str, Array], theme: Theme) -> Figure:
     dress(axes, theme)
     axes.set(
         xlim=(0, high),
-        xlabel="distance to nearest training example ÷ its own nearest distance",
+        xlabel="distance to the nearest training example\n÷ its own distance to the nearest other",
         ylabel="share [%]",
     )
     legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)

@@ -6,14 +6,14 @@ import math
 
 from matplotlib.figure import Figure
 
-from genpipe.pictures import Theme, blank_figure, dress, legend
+from genpipe.pictures import CHART_PIXELS, Theme, blank_figure, dress, legend
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import picture
 from genpipe.table import Estimate, Table
 
 # Shapes, so that rows are told apart without colours, and where points lie on each other.
-MARKERS = {"oracle": ("D", 7.0), "model": ("o", 7.0), "copy": ("s", 5.0), "floor": ("v", 6.0)}
+MARKERS = {"oracle": ("D", 6.0), "model": ("o", 5.0), "copy": ("s", 4.0), "floor": ("v", 5.0)}
 
 
 def panel(contents: Contents) -> Panel | None:
@@ -39,7 +39,7 @@ def _pairs(table: Table, x: str, y: str) -> dict[str, tuple[Estimate, Estimate]]
 
 
 def pairs_figure(table: Table, x: str, y: str, theme: Theme) -> Figure:
-    figure = blank_figure(640, 520, theme)
+    figure = blank_figure(CHART_PIXELS, 440, theme)
     axes = figure.add_subplot()
     colours = {"model": theme.model, "oracle": theme.ink, "copy": theme.series[1], "floor": theme.muted}
     for name, (across, up) in _pairs(table, x, y).items():

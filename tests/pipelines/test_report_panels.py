@@ -1,0 +1,127 @@
+"""What the report's panels work out themselves, against answers that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from genpipe.artifacts import read_manifest
+from genpipe.components import Dataset
+from genpipe.dataspec import DataSpec
+from genpipe.pictures import DARK, LIGHT, class_styles, png
+from genpipe.pipelines.report.contents import read_contents
+from genpipe.pipelines.report.panels import costs, latent, modes, path, tradeoff
+from genpipe.pipelines.report.panels.latent import principal
+from genpipe.pipelines.report.panels.modes import mode_shares
+from genpipe.pipelines.train.curves import curves_figure, lowest
+from genpipe.registry import registry
+from genpipe.table import Estimate, Row, Table
+
+RNG = np.random.default_rng(0)
+
+
+def contents_of(steps):
+    inputs = {"data": steps.data, "model": steps.model, "samples": steps.samples, "evaluation": steps.evaluation}
+    return read_contents(inputs, registry(), "cpu")
+
+
+def test_principal_directions_are_those_that_the_codes_were_stretched_along():
+    axes = torch.linalg.qr(torch.from_numpy(RNG.normal(size=(4, 4))))[0].T
+    codes = torch.from_numpy(RNG.normal(size=(20_000, 4))) * torch.tensor([3.0, 2.0, 1.0, 0.0]) @ axes + 7
+    found = principal(codes, num=6)
+    assert found.axes.shape == (3, 4)  # the fourth has no variance
+    assert found.deviations.tolist() == pytest.approx([3, 2, 1], rel=0.03)
+    assert float(found.shares.sum()) == pytest.approx(1)
+    assert ((found.axes @ axes.T).abs().diagonal() > 0.999).all()
+    again = principal(codes.flip(0), num=6)  # in another order, with no sign flipped
+    assert torch.allclose(found.axes, again.axes, atol=1e-6)
+
+
+def test_codes_that_are_all_the_same_have_no_directions():
+    assert len(principal(torch.ones(5, 3), num=2).axes) == 0
+
+
+def test_points_are_counted_in_the_mode_that_they_are_within_three_deviations_of():
+    centres = np.array([[0.0, 0.0], [10.0, 0.0]])
+    x = np.array([[0, 0], [2.9, 0], [3.1, 0], [10, 0], [10, 2.9], [100, 100]])
+    assert mode_shares(x, centres, 1.0).tolist() == pytest.approx([2 / 6, 2 / 6, 2 / 6])
+
+
+def test_dropped_modes_are_seen(runs, monkeypatch):
+    """Samples of a ring whose first three modes are taken away."""
+    contents = contents_of(runs["points"])
+    angles = 2 * np.pi * np.arange(8) / 8
+    centres = 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    record = Dataset(
+        name="ring",
+        summary="",
+        config="",
+        build="",
+        events=("vector",),
+        modes="tests.pipelines.test_report_panels:RING",
+    )
+    monkeypatch.setitem(globals(), "RING", lambda config: (centres, 0.05))
+    monkeypatch.setattr(type(contents), "dataset_record", (record, None))
+    which = ((contents.samples[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    object.__setattr__(contents, "samples", contents.samples[which >= 3])
+    found = modes.panel(contents)
+    assert "found 5 of 8 modes" in found.values["hint"]
+
+
+def test_what_a_family_cannot_do_has_no_panel(runs):
+    grey, points = contents_of(runs["grey"]), contents_of(runs["points"])
+    assert path.panel(grey) is None  # a VAE is made at once
+    assert latent.panel(grey) is not None
+    assert latent.panel(points) is None  # a mixture has no codes
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_rows_without_both_numbers_are_left_out_of_the_trade_off(theme):
+    def row(name, **cells):
+        return Row(name=name, title=name, estimates=tuple(Estimate(name=k, value=v) for k, v in cells.items()))
+
+    rows = (row("oracle", precision=0.9, recall=0.9), row("model", precision=0.5), row("floor", precision=0, recall=0))
+    table = Table(rows=rows, num=9, reference="train", num_reference=9, extractor="e", fingerprint="e", num_features=1)
+    figure = tradeoff.pairs_figure(table, "recall", "precision", theme)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["oracle", "floor"]
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_the_lowest_loss_is_circled_and_that_of_validation_goes_before_that_of_training():
+    history = [{"step": k, "loss": loss, "kl": -k} for k, loss in ((10, 3.0), (20, 1.0), (30, 2.0))]
+    assert lowest(history) == ("loss", 20, 1.0)
+    watched = [{**entry, "validation_loss": value} for entry, value in zip(history, (5.0, 6.0, 4.0), strict=True)]
+    assert lowest(watched) == ("validation_loss", 30, 4.0)
+    assert lowest([]) is None
+    circles = [line for line in curves_figure(history, LIGHT, ["loss"]).axes[0].lines if line.get_marker() == "o"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in circles[-1:]] == [(20, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(12.3456, "12.3 s a sample"), (0.01234, "12.3 ms a sample"), (2.5e-6, "2.5 µs a sample"), (0.0, "0 µs a sample")],
+)
+def test_a_samples_price_is_in_a_unit_that_fits(seconds, expected):
+    assert costs._per_sample(seconds) == expected
+
+
+def test_costs_have_a_row_for_each_step_and_the_longest_fills_its_bar(runs):
+    contents = contents_of(runs["grey"])
+    listed = costs.panel(contents).values["costs"]
+    assert [cost.step for cost in listed] == ["data", "train", "sample", "evaluate"]
+    assert max(cost.share for cost in listed) == 1
+    assert read_manifest(runs["grey"].model).summary["steps"] == 20
+    assert listed[1].work == "20 steps"
+
+
+def test_classes_are_told_apart_by_mark_where_there_are_more_than_hues():
+    def spec(num, names=()):
+        return DataSpec(name="d", event="vector", shape=(2,), num_classes=num, class_names=names)
+
+    assert class_styles(spec(None), LIGHT) == []
+    assert class_styles(spec(100), LIGHT) == []
+    assert {marker for _, _, marker in class_styles(spec(3), LIGHT)} == {"o"}
+    many = class_styles(spec(10, tuple("abcdefghij")), LIGHT)
+    assert [marker for _, _, marker in many] == [f"${letter}$" for letter in "abcdefghij"]
+    assert class_styles(spec(7, ("shirt",) * 7), LIGHT)[3][2] == "$3$"
