@@ -126,7 +126,8 @@ def dress(axes: Axes, theme: Theme) -> None:
 
 
 def legend(axes: Axes, theme: Theme, **options: Any) -> None:
-    axes.legend(frameon=False, fontsize=6.5, labelcolor=theme.ink, **options)
+    made = axes.legend(frameon=False, fontsize=6.5, labelcolor=theme.ink, **options)
+    made.get_title().set_color(theme.muted)
 
 
 def class_styles(spec: DataSpec, theme: Theme) -> list[tuple[str, str, str]]:

@@ -29,3 +29,8 @@ class EvaluateConfig(Config):
     num_nearest: int = Field(
         12, ge=0, le=64, description="samples kept beside their nearest training example, the closest first"
     )
+    num_likelihoods: int = Field(
+        128,
+        ge=2,
+        description="held-out examples, training examples and noise whose likelihoods are kept one by one, of each as many",
+    )

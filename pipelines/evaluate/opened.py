@@ -43,7 +43,7 @@ Indices = npt.NDArray[np.int64]
 Values = tuple[str, str, What]
 """A row, an extractor's id, and what that gives."""
 
-TRAIN, ORACLE, COPY = "train", "oracle", "copy"
+TRAIN, ORACLE, COPY, FLOOR = "train", "oracle", "copy", "floor"
 
 
 @dataclass(kw_only=True)

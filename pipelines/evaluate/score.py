@@ -25,6 +25,7 @@ from genpipe.pipelines.evaluate.items import (
     has_densities,
     tensors,
 )
+from genpipe.pipelines.evaluate.likelihoods import ExampleLikelihoods, gathered, plan_likelihoods
 from genpipe.pipelines.evaluate.merge_tree import MergeTree
 from genpipe.pipelines.evaluate.nearest import joined
 from genpipe.pipelines.evaluate.opened import COPY, ORACLE, TRAIN, Opened, Sources, Values
@@ -45,18 +46,22 @@ REAL = {"held_out": ORACLE, "train": TRAIN}  # names in Metric.calibrates_on →
 class Scores:
     """rows: of the table; of_subject, of_held_out: genpipe.neighbours.DistanceRatios, as arrays (N,).
 
-    opened: the evaluation with its features.
+    opened: the evaluation with its features. likelihoods: of single examples, where the subject has a density.
     """
 
     opened: Opened
     rows: tuple[Row, ...]
     of_subject: Arrays
     of_held_out: Arrays
+    likelihoods: ExampleLikelihoods | None
 
 
-def score(sources: Sources, scratch: Path, fan_out: FanOut, progress: Callable[[int, int], None]) -> Scores:
-    """Every row's cells. scratch: keeps samples and features; progress: called with the items done, and all."""
-    return _Scoring(sources, scratch, fan_out, progress).run()
+def score(
+    sources: Sources, num_likelihoods: int, scratch: Path, fan_out: FanOut, progress: Callable[[int, int], None]
+) -> Scores:
+    """Every row's cells. num_likelihoods: of single examples, of each kind. scratch: keeps samples and features;
+    progress: called with the items done, and all."""
+    return _Scoring(sources, num_likelihoods, scratch, fan_out, progress).run()
 
 
 def shards(row: Range, batch_size: int) -> list[Range]:
@@ -68,7 +73,14 @@ def shards(row: Range, batch_size: int) -> list[Range]:
 class _Scoring:
     """The phases; each has its items before the first begins, so that progress knows of all."""
 
-    def __init__(self, sources: Sources, scratch: Path, fan_out: FanOut, progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        num_likelihoods: int,
+        scratch: Path,
+        fan_out: FanOut,
+        progress: Callable[[int, int], None],
+    ) -> None:
         self._sources, self._opened, self._scratch = sources, sources.open(), scratch
         self._fan_out, self._progress = fan_out, progress
         self._rows = {row: Range(0, sources.num) for row in self._opened.rows}
@@ -82,7 +94,15 @@ class _Scoring:
             for row in self._rows
             if named.record.needs not in DENSITIES or has_densities(self._opened, name, row)
         ]
-        self._num_items = sum(map(len, (self._draws, self._features, self._states, self._cells)))
+        self._likelihoods = plan_likelihoods(self._opened, num_likelihoods)
+        phases: tuple[Sequence[Any], ...] = (
+            self._draws,
+            self._features,
+            self._states,
+            self._cells,
+            self._likelihoods,
+        )
+        self._num_items = sum(map(len, phases))
         self._num_done = 0
 
     def run(self) -> Scores:
@@ -90,13 +110,20 @@ class _Scoring:
         self._extract()
         states, nearest = self._merge()
         cells = self._work_out(states)
+        likelihoods = self._do(EVALUATION, self._sources, self._likelihoods)
         opened, rows = self._opened, []
         for row in opened.rows.values():
             of_metrics = {label: cells.get((row.name, label), []) for label in opened.built}
             absent = {label: self._why_absent(row, label) for label, found in of_metrics.items() if not found}
             estimates = told_apart(of_metrics, opened)
             rows.append(Row(name=row.name, title=row.title, estimates=tuple(estimates), absent=absent))
-        return Scores(opened=opened, rows=tuple(rows), of_subject=nearest[opened.subject], of_held_out=nearest[ORACLE])
+        return Scores(
+            opened=opened,
+            rows=tuple(rows),
+            of_subject=nearest[opened.subject],
+            of_held_out=nearest[ORACLE],
+            likelihoods=gathered({self._likelihoods[position]: found for position, found in likelihoods}),
+        )
 
     def _why_absent(self, row: SourceRow, label: str) -> str:
         if self._opened.built[label].record.needs == "densities" and self._opened.truth is None:

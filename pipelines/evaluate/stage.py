@@ -1,4 +1,4 @@
-"""Writes an evaluation artifact: table.json, table.csv and nearest.npz."""
+"""Writes an evaluation artifact: table.json, table.csv, nearest.npz, and likelihoods.npz where there is a density."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(context: StepContext) -> None:
         copies=subset_by_hash(len(train), num, context.seed),
         metrics=metrics,
     )
-    scores = score(sources, context.scratch, context.fan_out, context.progress)
+    scores = score(sources, config.num_likelihoods, context.scratch, context.fan_out, context.progress)
 
     default = kept[kept.index.default]
     table = Table(
@@ -70,6 +70,8 @@ def run(context: StepContext) -> None:
     (context.out / "table.csv").write_text(table.csv())
     nearest = nearest_pairs(scores.opened, scores.of_subject, scores.of_held_out, config.num_nearest)
     np.savez_compressed(context.out / "nearest.npz", **nearest)
+    if scores.likelihoods is not None:
+        scores.likelihoods.write(context.out / "likelihoods.npz")
     context.summary.update(
         num=num,
         features=default.fingerprint,

@@ -14,7 +14,13 @@ def register_stages() -> list[Stage]:
             summary="one HTML page with the numbers, pictures, settings and timings of a run",
             config="genpipe.pipelines.report.config:ReportConfig",
             build="genpipe.pipelines.report.stage:run",
-            takes={"data": "data", "model": "model", "samples": "samples", "evaluation": "evaluation"},
+            takes={
+                "data": "data",
+                "features": "features",
+                "model": "model",
+                "samples": "samples",
+                "evaluation": "evaluation",
+            },
             gives="report",
         )
     ]

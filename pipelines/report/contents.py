@@ -19,19 +19,21 @@ from genpipe.data import Split, open_split
 from genpipe.dataspec import DataSpec
 from genpipe.model import Model
 from genpipe.persistence import load_model
+from genpipe.pipelines.evaluate.likelihoods import ExampleLikelihoods
+from genpipe.pipelines.features.kept import KeptFeatures
 from genpipe.pipelines.sample.draw import Drawing
 from genpipe.registry import Registry
 from genpipe.table import Table
 from genpipe.validation import restore_config
 
 Array = npt.NDArray[Any]
-PORTS = ("data", "model", "samples", "evaluation")
+PORTS = ("data", "model", "samples", "features", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """folders, manifests: of each port's artifact; nearest: the arrays of nearest.npz; history: the logged steps of
-    training; device: where the model is to work."""
+    """folders, manifests: of each port's artifact; nearest: the arrays of nearest.npz; likelihoods: of single examples, where
+    the model has a density; features: extractors and what they gave of real data; history: the logged steps of training; device: where the model is to work."""
 
     folders: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
@@ -45,6 +47,8 @@ class Contents:
     drawing: Drawing
     table: Table
     nearest: Mapping[str, Array]
+    likelihoods: ExampleLikelihoods | None
+    features: KeptFeatures
     history: list[dict[str, float]]
 
     @property
@@ -72,7 +76,7 @@ def read_contents(inputs: Mapping[str, Path], registry: Registry, device: str) -
     """inputs: port → folder of the artifact."""
     manifests = {port: read_manifest(inputs[port]) for port in PORTS}
     history = inputs["model"] / "history.jsonl"
-    labels = inputs["samples"] / "labels.npy"
+    labels, likelihoods = inputs["samples"] / "labels.npy", inputs["evaluation"] / "likelihoods.npz"
     with np.load(inputs["evaluation"] / "nearest.npz", allow_pickle=False) as arrays:
         nearest = dict(arrays)
     return Contents(
@@ -88,5 +92,7 @@ def read_contents(inputs: Mapping[str, Path], registry: Registry, device: str) -
         drawing=Drawing.read(inputs["samples"] / "drawing.json"),
         table=Table.read(inputs["evaluation"] / "table.json"),
         nearest=nearest,
+        likelihoods=ExampleLikelihoods.read(likelihoods) if likelihoods.exists() else None,
+        features=KeptFeatures(inputs["features"], registry),
         history=[json.loads(line) for line in history.read_text().splitlines()] if history.exists() else [],
     )

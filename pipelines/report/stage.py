@@ -10,10 +10,12 @@ from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.report.contents import Contents, read_contents
 from genpipe.pipelines.report.page import Panel, render
 from genpipe.pipelines.report.panels import (
+    classifier,
     costs,
     evaluation,
     facts,
     latent,
+    likelihoods,
     modes,
     novelty,
     path,
@@ -30,6 +32,8 @@ PANELS: tuple[Callable[[Contents], Panel | None], ...] = (
     evaluation.panel,
     tradeoff.panel,
     modes.panel,
+    classifier.panel,
+    likelihoods.panel,
     novelty.panel,
     path.panel,
     latent.panel,

@@ -93,7 +93,8 @@ def run_all(
     samples = run_stage(parent, "sample", sample or {}, {"model": fitted, "data": data}, seed)
     inputs = {"data": data, "model": fitted, "samples": samples}
     features = run_stage(parent, "features", {}, {"data": data}, seed)
-    evaluation = run_stage(parent, "evaluate", evaluate or {}, {**inputs, "features": features}, seed)
+    inputs["features"] = features
+    evaluation = run_stage(parent, "evaluate", evaluate or {}, inputs, seed)
     report = run_stage(parent, "report", {}, {**inputs, "evaluation": evaluation}, seed)
     return Steps(data, features, fitted, samples, evaluation, report)
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 from genpipe.artifacts import read_manifest
 from genpipe.components import Dataset
 from genpipe.dataspec import DataSpec
 from genpipe.pictures import DARK, LIGHT, class_styles, png
+from genpipe.pipelines.evaluate.likelihoods import ExampleLikelihoods
 from genpipe.pipelines.report.contents import read_contents
-from genpipe.pipelines.report.panels import costs, latent, modes, path, tradeoff
+from genpipe.pipelines.report.panels import costs, latent, likelihoods, modes, path, tradeoff
+from genpipe.pipelines.report.panels.classifier import expected_calibration_error, reliability
 from genpipe.pipelines.report.panels.latent import principal
+from genpipe.pipelines.report.panels.likelihoods import roc, typicality
 from genpipe.pipelines.report.panels.modes import mode_shares
 from genpipe.pipelines.train.curves import curves_figure, lowest
 from genpipe.registry import registry
@@ -22,7 +29,7 @@ RNG = np.random.default_rng(0)
 
 
 def contents_of(steps):
-    inputs = {"data": steps.data, "model": steps.model, "samples": steps.samples, "evaluation": steps.evaluation}
+    inputs = {port: getattr(steps, port) for port in ("data", "features", "model", "samples", "evaluation")}
     return read_contents(inputs, registry(), "cpu")
 
 
@@ -109,7 +116,7 @@ def test_a_samples_price_is_in_a_unit_that_fits(seconds, expected):
 def test_costs_have_a_row_for_each_step_and_the_longest_fills_its_bar(runs):
     contents = contents_of(runs["grey"])
     listed = costs.panel(contents).values["costs"]
-    assert [cost.step for cost in listed] == ["data", "train", "sample", "evaluate"]
+    assert [cost.step for cost in listed] == ["data", "train", "sample", "features", "evaluate"]
     assert max(cost.share for cost in listed) == 1
     assert read_manifest(runs["grey"].model).summary["steps"] == 20
     assert listed[1].work == "20 steps"
@@ -125,3 +132,68 @@ def test_classes_are_told_apart_by_mark_where_there_are_more_than_hues():
     many = class_styles(spec(10, tuple("abcdefghij")), LIGHT)
     assert [marker for _, _, marker in many] == [f"${letter}$" for letter in "abcdefghij"]
     assert class_styles(spec(7, ("shirt",) * 7), LIGHT)[3][2] == "$3$"
+
+
+def test_two_normals_are_told_apart_as_often_as_the_formula_says():
+    """AUROC of N(μ, 1) against N(0, 1) is Φ(μ/√2); its error is that of repeated draws."""
+    found = [roc(RNG.normal(size=150) + 0.8, RNG.normal(size=100)) for _ in range(400)]
+    areas = np.array([each.auroc for each in found])
+    assert areas.mean() == pytest.approx(norm.cdf(0.8 / math.sqrt(2)), abs=0.006)
+    assert np.mean([each.error for each in found]) == pytest.approx(areas.std(), rel=0.1)
+    curve = found[0]
+    area = np.trapezoid(curve.hits, curve.false_alarms)
+    assert area == pytest.approx(curve.auroc, abs=1e-12)
+
+
+def test_scores_that_tie_or_are_infinite_are_counted():
+    assert roc(np.ones(5), np.ones(4)).auroc == 0.5
+    assert roc(np.array([0.0, 1.0]), np.array([-np.inf, -np.inf])).auroc == 1
+    assert roc(np.array([-np.inf, 1.0]), np.array([-np.inf, 0.0])).auroc == (0.5 + 0 + 1 + 1) / 4
+    one = roc(np.array([2.0]), np.array([1.0]))
+    assert (one.hits.tolist(), one.false_alarms.tolist()) == ([0, 1, 1], [0, 0, 1])
+
+
+def test_what_is_far_likelier_than_data_is_no_more_typical_than_what_is_far_less_likely():
+    train = RNG.normal(size=1000)
+    near, likelier, never = typicality(np.array([0.0, 9.0, -np.inf]), train)
+    assert near > likelier > never
+
+
+def test_likelihoods_of_single_examples_are_those_that_the_table_sums_up(runs):
+    for name, steps in runs.items():
+        contents = contents_of(steps)
+        kept = ExampleLikelihoods.read(steps.evaluation / "likelihoods.npz")
+        cell = contents.table.subject.cell("log-likelihood [nats]")
+        assert set(kept.nats) == {"held_out", "train", "noise"}
+        assert kept.kind == cell.kind
+        num = min(128, contents.table.num)
+        assert all(len(each) == num for each in kept.nats.values())
+        if num == contents.table.num and name == "points":
+            assert kept.nats["held_out"].mean() == pytest.approx(cell.value, rel=1e-9)
+        spread = kept.nats["held_out"].std() / math.sqrt(num)
+        assert abs(kept.nats["held_out"].mean() - cell.value) < 5 * spread + 1e-6
+        panel = likelihoods.panel(contents)
+        assert set(panel.pictures) == {"likelihoods", "roc"}
+        assert panel.metrics["AUROC noise by log p"] == pytest.approx(
+            (kept.nats["held_out"][:, None] > kept.nats["noise"]).mean(), abs=1e-12
+        )
+
+
+def test_an_evaluation_without_likelihood_has_no_such_panel(stage, runs):
+    steps = runs["points"]
+    inputs = {port: getattr(steps, port) for port in ("data", "features", "model", "samples")}
+    evaluation = stage("evaluate", {"metrics": ["novelty"]}, inputs)
+    assert not (evaluation / "likelihoods.npz").exists()
+    assert likelihoods.panel(read_contents({**inputs, "evaluation": evaluation}, registry(), "cpu")) is None
+
+
+def test_a_classifier_that_is_as_right_as_sure_is_calibrated_and_one_twice_as_sure_is_not():
+    """Labels are drawn from softmax(logits), so that these are calibrated by construction."""
+    logits = 1.5 * RNG.normal(size=(40_000, 5))
+    p = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    labels = (p.cumsum(axis=1) < RNG.uniform(size=(len(p), 1))).sum(axis=1)
+    calibrated, sure = reliability(logits, labels), reliability(3 * logits, labels)
+    assert expected_calibration_error(calibrated) < 0.012
+    assert expected_calibration_error(sure) > 0.1
+    assert sum(each.num for each in calibrated) == len(labels)
+    assert reliability(np.array([[50.0, 0.0]]), np.array([1])) == [(1.0, 0.0, 1)]

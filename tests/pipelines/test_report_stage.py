@@ -83,7 +83,7 @@ def test_a_bound_is_said_in_words(runs):
 
 def test_markup_in_a_name_is_text(stage, runs):
     steps = runs["table"]
-    inputs = {"data": steps.data, "model": steps.model, "samples": steps.samples, "evaluation": steps.evaluation}
+    inputs = {port: getattr(steps, port) for port in ("data", "features", "model", "samples", "evaluation")}
     html = (stage("report", {"title": "<script>1</script> & more"}, inputs) / "report.html").read_text()
     assert "<script" not in html
     assert "&lt;script&gt;1&lt;/script&gt; &amp; more" in html

@@ -18,7 +18,7 @@ def test_six_steps_follow_each_other():
     graph = load_recipe(VAE, registry=registry()).graph()
     assert [step.id for step in graph] == ["data", "train", "sample", "features", "evaluate", "report"]
     assert graph["report"].inputs == {
-        "data": "data", "model": "train", "samples": "sample", "evaluation": "evaluate",
+        "data": "data", "features": "features", "model": "train", "samples": "sample", "evaluation": "evaluate",
     }  # fmt: skip
     for step in graph:
         takes = registry().get("stage", step.stage).takes

@@ -59,6 +59,8 @@ def _work(port: str, summary: Mapping[str, Any]) -> str:
             return f"{words.count(summary['steps'])} steps" if summary["steps"] else "closed form"
         case "samples":
             return f"{words.count(summary['num_samples'])} samples"
+        case "features":
+            return ", ".join(summary["features"])
         case "evaluation":
             return f"{words.count(summary['num'])} examples in each row"
     return ""
