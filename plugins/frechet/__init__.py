@@ -17,8 +17,8 @@ def register_metrics() -> list[Metric]:
             needs="features",
             axis="quality",
             defaults_for=("image", "vector", "sequence"),
-            estimator="streamed moments; bias corrected and error estimated by a block jackknife",
-            cost="3 decompositions of D×D matrices for each block",
+            estimator="streamed moments; bias corrected and error estimated by an infinitesimal jackknife",
+            cost="N × D² for moments, a decomposition of a D×D matrix for each row",
             papers=(
                 "Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium",
                 "Dowson & Landau (1982), The Fréchet distance between multivariate normal distributions",

@@ -10,10 +10,9 @@ from genpipe.config import Config
 class FrechetConfig(Config):
     """Options of the metric `frechet`."""
 
-    num_blocks: int = Field(
-        20,
+    num_corrected: int = Field(
+        1024,
         ge=2,
-        le=1000,
-        description="blocks of the jackknife; memory is blocks × D² × 8 bytes for reference and for samples",
+        description="examples of either side, at most, that bias and standard error are estimated from",
     )
-    bias_corrected: bool = Field(True, description="also give the value with the jackknife's bias correction")
+    bias_corrected: bool = Field(True, description="also give the value less its estimated bias")

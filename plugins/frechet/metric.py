@@ -1,91 +1,80 @@
-"""The Fréchet distance as a metric, with a block jackknife over samples and reference together."""
+"""The Fréchet distance as a metric, with an infinitesimal jackknife over samples and reference."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from genpipe.errors import GenpipeError
 from genpipe.evaluation import Estimate, Metric, Reference, Shard, State
+from genpipe.feature_sample import FeatureSample
 from genpipe.plugins.frechet.config import FrechetConfig
-from genpipe.plugins.frechet.distance import frechet_distance, gaussian
-from genpipe.plugins.frechet.moments import leave_one_out, merge, moments, total
+from genpipe.plugins.frechet.distance import Gaussian, correction, frechet_distance, gaussian
+from genpipe.plugins.frechet.moments import merge, moments, total
 
 
 class Frechet(Metric):
     """FD between samples and the training split.
 
-    For equal Gaussians the plain value is too high by about (D² + 5D)/4 · (1/N + 1/M). Both 1/N and 1/M
-    shrink alike when a block is left out of samples and reference together, so the jackknife (Quenouille,
-    1956) removes the bias of both to first order, and its spread is the standard error.
+    For equal Gaussians the plain value is too high by about (D² + 5D)/4 · (1/N + 1/M), and for any distributions by
+    what an infinitesimal jackknife over samples and reference finds; it also gives the standard error, √2 too large
+    where the two are alike and the distance is nothing but bias.
     """
 
     calibrates_on = ("train",)
 
     def __init__(self, config: FrechetConfig) -> None:
-        self._num_blocks, self._bias_corrected = config.num_blocks, config.bias_corrected
+        self._sample, self._bias_corrected = FeatureSample(config.num_corrected), config.bias_corrected
 
     def prepare(self, reference: Reference) -> None:
-        self._name = f"FD({reference.extractor})"
-        self._num_reference, self._dims = reference.train_features.shape
+        self._name = reference.title("FID", "FD")
 
     def calibrate(self, real: Mapping[str, State]) -> None:
-        state = real["train"]
-        self._has_jackknife = self._enough(state)
-        if self._has_jackknife:
-            without, whole = leave_one_out(state)
-            self._without = [gaussian(part) for part in without]
-        else:
-            whole = total(state)
-        self._whole = gaussian(whole)
+        self._real, self._real_features = self._fit(real["train"], "the training split")
 
-    def _blocks(self, first_index: int, num: int) -> Tensor:
-        """The block of each example, by its position alone, so that shards change nothing."""
-        return torch.arange(first_index, first_index + num) % self._num_blocks
-
-    @staticmethod
-    def _enough(state: State) -> bool:
-        return bool((state["num"] >= 2).all())
+    def _fit(self, state: State, name: str) -> tuple[Gaussian, Tensor]:
+        found, features = total(state), state["features"]
+        if found.num < 2:
+            raise GenpipeError(f"frechet: a covariance needs at least 2 examples, got {int(found.num)} of {name}")
+        return gaussian(found, features if len(features) == found.num else None), features
 
     def shard(self, shard: Shard) -> State:
         assert shard.features is not None
-        return moments(shard.features, self._blocks(shard.first_index, len(shard.features)), self._num_blocks)
+        return {
+            **moments(shard.features, shard.first_index),
+            **self._sample.of(shard.features, shard.first_index),
+        }
 
     def merge(self, first: State, second: State) -> State:
-        return merge(first, second)
+        return {**merge(first, second), **self._sample.merge(first, second)}
 
     def result(self, state: State) -> list[Estimate]:
-        num = int(state["num"].sum())
-        notes = []
-        if min(num, self._num_reference) < 2 * self._dims:
+        own, features = self._fit(state, "the row")
+        found = frechet_distance(self._real, own)
+        notes, dims = [], len(own.mean)
+        if min(own.num, self._real.num) < 2 * dims:
             notes.append(
-                f"{num} examples against {self._num_reference} in {self._dims} dimensions: "
+                f"{own.num} examples against {self._real.num} in {dims} dimensions: "
                 "fewer than twice the dimensions, so covariances are poorly known"
             )
-        if not (self._has_jackknife and self._enough(state)):
-            few = f"no standard error: {self._num_blocks} blocks of at least 2 examples need more than {num}"
-            value = frechet_distance(gaussian(total(state)), self._whole)
-            return [self._cell(self._name, value, None, num, (*notes, few))]
-        without, whole = leave_one_out(state)
-        value = frechet_distance(gaussian(whole), self._whole)
-        replicates = torch.tensor(
-            [frechet_distance(gaussian(a), b) for a, b in zip(without, self._without, strict=True)],
-            dtype=torch.float64,
-        )
-        count = self._num_blocks
-        error = math.sqrt((count - 1) / count * float((replicates - replicates.mean()).square().sum()))
-        cells = [self._cell(self._name, value, error, num, tuple(notes))]
+        if min(own.num, self._real.num) <= dims:
+            notes.append("no standard error: covariances of no more examples than dimensions are singular")
+            return [self._cell(self._name, found.value, None, own.num, notes)]
+        corrected = correction(found, self._real_features, features)
+        error = math.sqrt(corrected.variance)
+        cells = [self._cell(self._name, found.value, error, own.num, notes)]
         if self._bias_corrected:
-            corrected = count * value - (count - 1) * float(replicates.mean())
-            name = f"{self._name}, bias-corrected"
-            cells.append(self._cell(name, corrected, error, num, tuple(notes)))
+            value = found.value - corrected.bias
+            if value < -3 * error:
+                notes.append("below 0: closer to the training split than another draw of its distribution would be")
+            cells.append(self._cell(f"{self._name}, bias-corrected", value, error, own.num, notes))
         return cells
 
     @staticmethod
-    def _cell(name: str, value: float, error: float | None, num: int, notes: tuple[str, ...]) -> Estimate:
-        return Estimate(name=name, value=value, standard_error=error, better="lower", num=num, notes=notes)
+    def _cell(name: str, value: float, error: float | None, num: int, notes: list[str]) -> Estimate:
+        return Estimate(name=name, value=value, standard_error=error, better="lower", num=num, notes=tuple(notes))
 
 
 def build(config: FrechetConfig) -> Frechet:

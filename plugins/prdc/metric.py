@@ -11,9 +11,8 @@ from torch import Tensor
 from genpipe import ops
 from genpipe.errors import GenpipeError
 from genpipe.evaluation import Estimate, Metric, Shard, State
+from genpipe.feature_sample import FeatureSample
 from genpipe.plugins.prdc.config import PrdcConfig
-
-POSITIONS = 2**62
 
 
 class Prdc(Metric):
@@ -29,21 +28,11 @@ class Prdc(Metric):
     calibrates_on = ("train",)
 
     def __init__(self, config: PrdcConfig) -> None:
-        self._k, self._max_examples = config.k, config.max_examples
+        self._k, self._sample = config.k, FeatureSample(config.max_examples)
 
     def calibrate(self, real: Mapping[str, State]) -> None:
         self._real = real["train"]["features"]
         self._real_radii = self._radii(self._real, "the training split")
-
-    def _part(self, features: Tensor, first_index: int) -> State:
-        """Chosen by position alone, so that shards change nothing."""
-        key = ops.key(0, "prdc")
-        order = ops.permutation(key, POSITIONS, start=first_index, count=len(features))
-        return self._first({"order": order, "features": features})
-
-    def _first(self, state: State) -> State:
-        kept = state["order"].argsort()[: self._max_examples]
-        return {name: tensor[kept] for name, tensor in state.items()}
 
     def _radii(self, features: Tensor, name: str) -> Tensor:
         if len(features) <= self._k:
@@ -54,10 +43,10 @@ class Prdc(Metric):
 
     def shard(self, shard: Shard) -> State:
         assert shard.features is not None
-        return self._part(shard.features, shard.first_index)
+        return self._sample.of(shard.features, shard.first_index)
 
     def merge(self, first: State, second: State) -> State:
-        return self._first({name: torch.cat([first[name], second[name]]) for name in first})
+        return self._sample.merge(first, second)
 
     def result(self, state: State) -> list[Estimate]:
         fake, real, real_radii = state["features"], self._real, self._real_radii

@@ -1,14 +1,17 @@
+import itertools
 import math
 
 import pytest
 import torch
 
 from genpipe.dataspec import DataSpec
+from genpipe.errors import GenpipeError
 from genpipe.evaluation import Reference, Shard
+from genpipe.ops import Moments
 from genpipe.plugins.frechet.config import FrechetConfig
-from genpipe.plugins.frechet.distance import frechet_distance, gaussian
+from genpipe.plugins.frechet.distance import correction, frechet_distance, gaussian
 from genpipe.plugins.frechet.metric import Frechet
-from genpipe.plugins.frechet.moments import leave_one_out, merge, moments, total
+from genpipe.plugins.frechet.moments import CHUNK, FLOAT32_DIMS, merge, moments, total
 from tests.metrics import ready
 
 
@@ -17,19 +20,16 @@ def normals(num, dims, seed=0):
 
 
 def state_of(mean, covariance, num=101):
-    return {
-        "num": torch.tensor(num),
-        "mean": torch.as_tensor(mean, dtype=torch.float64),
-        "m2": torch.as_tensor(covariance, dtype=torch.float64) * (num - 1),
-    }
+    mean, covariance = (torch.as_tensor(given, dtype=torch.float64) for given in (mean, covariance))
+    return Moments(torch.tensor(num), mean, covariance * (num - 1))
 
 
 def fd(first, second):
-    return frechet_distance(gaussian(first), gaussian(second))
+    return frechet_distance(gaussian(first), gaussian(second)).value
 
 
 def moments_of(features):
-    return total(moments(features, torch.arange(len(features)) % 2, 2))
+    return total(moments(features, 0))
 
 
 def reference_of(train, held_out=None):
@@ -85,27 +85,32 @@ def test_of_identical_sets_vanishes_also_with_fewer_examples_than_dimensions(num
 
 def test_moments_keep_their_digits_far_from_the_origin():
     features = normals(1000, 4) + 1e8
-    covariance = moments_of(features)["m2"] / 999
+    covariance = moments_of(features).m2 / 999
     torch.testing.assert_close(covariance, torch.cov(features.T), rtol=1e-6, atol=1e-6)
 
 
-def test_leaving_a_block_out_gives_the_moments_of_the_rest():
-    features = normals(60, 3)
-    block = torch.arange(60) % 5
-    without, whole = leave_one_out(moments(features, block, 5))
-    for i, state in enumerate(without):
-        rest = features[block != i]
-        torch.testing.assert_close(state["mean"], rest.mean(dim=0))
-        torch.testing.assert_close(state["m2"] / (len(rest) - 1), torch.cov(rest.T))
-    torch.testing.assert_close(whole["m2"] / 59, torch.cov(features.T))
-
-
-def test_merging_with_an_empty_block_changes_nothing():
-    empty = moments(torch.empty(0, 3, dtype=torch.float64), torch.empty(0, dtype=torch.int64), 2)
-    full = moments(normals(10, 3), torch.arange(10) % 2, 2)
+def test_merging_with_nothing_changes_nothing():
+    empty, full = moments(normals(0, 3), 10), moments(normals(10, 3), 0)
     for state in (merge(empty, full), merge(full, empty)):
         for name in full:
             torch.testing.assert_close(state[name], full[name])
+
+
+def test_many_dimensions_are_multiplied_in_float32_and_no_shard_shows():
+    num, dims = 2 * CHUNK + 700, FLOAT32_DIMS
+    features = normals(num, dims) * torch.logspace(-3, 3, dims, dtype=torch.float64) + 1e4
+    whole = total(moments(features, 0))
+    covariance, spread = torch.cov(features.T), features.std(dim=0)
+    assert ((whole.m2 / (num - 1) - covariance) / (spread[:, None] * spread)).abs().max() < 1e-6
+    starts = [0, 5, CHUNK - 1, CHUNK + 2, 3000, 2 * CHUNK + 1, num]
+    parts = [moments(features[a:b], a) for a, b in itertools.pairwise(starts)]
+    state = parts[3]  # in no order
+    for part in (parts[0], parts[5], parts[1], parts[4], parts[2]):
+        state = merge(part, state)
+    assert len(state["waiting"]) == 700
+    found = total(state)
+    assert found.num == num
+    torch.testing.assert_close(found.m2, whole.m2, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("num_shards", [2, 64])
@@ -119,31 +124,114 @@ def test_shards_change_nothing(num_shards):
         assert many[name].standard_error == pytest.approx(cell.standard_error, rel=1e-9)
 
 
-def test_jackknife_removes_the_bias_between_draws_of_one_gaussian():
+def test_bias_correction_removes_the_bias_between_draws_of_one_gaussian():
     dims, num = 8, 200
-    plain, corrected, errors = [], [], []
+    plain, corrected = [], []
     for seed in range(40):
         metric = Frechet(FrechetConfig())
         ready(metric, reference_of(normals(num, dims, 2 * seed)))
         cells = score(metric, normals(num, dims, 2 * seed + 1))
         plain.append(cells["FD(identity)"].value)
         corrected.append(cells["FD(identity), bias-corrected"].value)
-        errors.append(cells["FD(identity)"].standard_error)
     bias = (dims**2 + 5 * dims) / 4 * (2 / num)
     assert sum(plain) / 40 == pytest.approx(bias, rel=0.15)
     assert abs(sum(corrected) / 40) < 0.15 * bias
 
 
+def block_jackknife(first, second, num_blocks=20):
+    """Bias and variance by leaving out one block of both after the other (Quenouille, 1956): exact, and dear."""
+    value = fd(moments_of(first), moments_of(second))
+    left = []
+    for block in range(num_blocks):
+        kept = [torch.arange(len(x)) % num_blocks != block for x in (first, second)]
+        left.append(fd(moments_of(first[kept[0]]), moments_of(second[kept[1]])))
+    left = torch.tensor(left, dtype=torch.float64)
+    share = (num_blocks - 1) / num_blocks
+    return (num_blocks - 1) * float(left.mean() - value), share * float((left - left.mean()).square().sum())
+
+
+@pytest.mark.parametrize("dims", [3, 12])
+def test_the_correction_is_the_limit_of_leaving_blocks_out(dims):
+    """Of two skewed distributions that differ in everything; with as many blocks as examples it is all but equal."""
+    first = normals(400, dims).exp() @ normals(dims, dims, 5)
+    second = normals(400, dims, 1).exp() @ normals(dims, dims, 6) + 0.5
+    found = correction(frechet_distance(gaussian(moments_of(first)), gaussian(moments_of(second))), first, second)
+    bias, variance = block_jackknife(first, second, num_blocks=400)
+    # Leaving out both sides' examples together also counts how they happen to covary.
+    assert found.bias == pytest.approx(bias, rel=0.15)
+    assert found.variance == pytest.approx(variance, rel=0.15)
+
+
+def test_the_correction_is_the_second_order_of_weighing_an_example_up():
+    dims, step = 4, 1e-3
+    first, second = normals(60, dims) @ normals(dims, dims, 5), normals(50, dims, 1) + 0.5
+    biases, slopes = [], []
+    for own, other in ((first, second), (second, first)):
+        bent, slope = [], []
+        for x in own:
+            at = []
+            for weight in (-step, 0.0, step):
+                weights = torch.full((len(own),), (1 - weight) / len(own), dtype=torch.float64)
+                mean = weights @ own + weight * x
+                covariance = (own - mean).T @ ((own - mean) * weights[:, None]) + weight * (x - mean).outer(x - mean)
+                # In units of the unbiased covariance, as it is fitted.
+                state = state_of(mean, covariance * len(own) / (len(own) - 1), len(own))
+                at.append(fd(state, moments_of(other)))
+            bent.append((at[0] - 2 * at[1] + at[2]) / step**2 / 2)
+            slope.append((at[2] - at[0]) / step / 2)
+        # The covariance's own second order, −ε² c cᵀ, is what N − 1 makes up for.
+        biases.append(sum(bent) / len(own) / len(own))
+        slopes.append(torch.tensor(slope).var(correction=1).item() / len(own))
+    found = frechet_distance(gaussian(moments_of(first)), gaussian(moments_of(second)))
+    made_up = sum(float((x - x.mean(dim=0)).square().sum()) / len(x) ** 2 for x in (first, second))
+    made_up -= (1 / 60 + 1 / 50) * float(found.s.sum())
+    small = correction(found, first, second)
+    assert small.bias == pytest.approx(sum(biases) + made_up, rel=0.03)
+    assert small.variance == pytest.approx(sum(slopes), rel=0.05)
+
+
+def test_constant_and_dependent_features_change_neither_value_nor_correction():
+    train, samples = normals(300, 5), normals(200, 5, 1) * 1.2 + 0.1
+    plain = score(ready(Frechet(FrechetConfig()), reference_of(train)), samples)
+
+    def wide(x):
+        return torch.cat([x, torch.full((len(x), 2), 7.0, dtype=torch.float64)], dim=1) @ turn
+
+    turn = torch.linalg.qr(normals(7, 7, 3)).Q
+    found = score(ready(Frechet(FrechetConfig()), reference_of(wide(train))), wide(samples))
+    for name, cell in plain.items():
+        assert found[name].value == pytest.approx(cell.value, rel=1e-9)
+        assert found[name].standard_error == pytest.approx(cell.standard_error, rel=1e-9)
+
+
+def test_a_part_of_the_examples_gives_the_same_error_to_sampling():
+    train, samples = normals(4000, 6), normals(3000, 6, 1) * 1.3
+    whole = score(ready(Frechet(FrechetConfig(num_corrected=4000)), reference_of(train)), samples)
+    part = score(ready(Frechet(FrechetConfig(num_corrected=500)), reference_of(train)), samples)
+    for name, cell in whole.items():
+        assert part[name].standard_error == pytest.approx(cell.standard_error, rel=0.15)
+        assert part[name].value == pytest.approx(cell.value, abs=0.2 * cell.standard_error)
+
+
 def test_standard_error_is_the_spread_between_draws():
     values, errors = [], []
-    for seed in range(40):
+    for seed in range(60):
         metric = Frechet(FrechetConfig())
         ready(metric, reference_of(normals(300, 4, 2 * seed)))
         cell = score(metric, normals(300, 4, 2 * seed + 1) + 1.0)["FD(identity)"]
         values.append(cell.value)
         errors.append(cell.standard_error)
     spread = torch.tensor(values).std().item()
-    assert sum(errors) / 40 == pytest.approx(spread, rel=0.35)
+    assert sum(errors) / 60 == pytest.approx(spread, rel=0.25)
+
+
+def test_copies_score_below_nothing_and_it_is_said():
+    train = normals(600, 8)
+    cells = score(ready(Frechet(FrechetConfig()), reference_of(train)), train.flip(0))
+    assert cells["FD(identity)"].value < 1e-9
+    corrected = cells["FD(identity), bias-corrected"]
+    assert corrected.value < 0
+    assert "closer to the training split than another draw" in corrected.notes[-1]
 
 
 def test_too_few_examples_are_said():
@@ -155,3 +243,5 @@ def test_too_few_examples_are_said():
     assert few.standard_error is None
     assert math.isfinite(few.value)
     assert any("no standard error" in note for note in few.notes)
+    with pytest.raises(GenpipeError, match="at least 2 examples, got 1 of the row"):
+        score(metric, normals(1, 30, 1))
