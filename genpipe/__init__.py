@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genpipe._build import build_info
-    from genpipe.api import load, run
+    from genpipe.api import evaluate, load, run
     from genpipe.components import Dataset, Family, FeatureExtractor, Metric, Pipeline, Stage
     from genpipe.config import Config
     from genpipe.dataspec import DataSpec
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "build_info": "genpipe._build",
+    "evaluate": "genpipe.api",
     "load": "genpipe.api",
     "run": "genpipe.api",
     "Dataset": "genpipe.components",

@@ -70,6 +70,46 @@ def run(
     )
 
 
+def evaluate(
+    *,
+    samples: Any,
+    reference: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    workspace: str | Path | None = None,
+    store: str | None = None,
+    executor: str = "ray",
+    address: str | None = None,
+    tracking: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """Scores samples that another program made against real data, and gives the finished run; `run.table` is its table.
+
+    samples: an array or tensor (N, *event), or the path of a file or folder of images, `.npz`, `.npy`, CSV or Parquet;
+    an array is kept in the workspace. reference: a data set's name, or a mapping with its options; a path to real
+    examples; or a run (its id, its recipe's name or "last"), whose data and splits are taken. overrides: of the keys
+    of the pipeline `external`, such as `{"samples.range": [0, 1], "evaluate.metrics": ["prdc"]}`, with `reference.K`
+    for options of the data set. The others are those of `run`.
+
+    Raises UsageError where samples or reference are not found, RecipeError with all mistakes in the overrides, and
+    StepFailed with all that keeps the samples from being compared.
+    """
+    from genpipe.external import external_recipe, kept_array
+
+    plugins, space = registry(), Workspace.choose(workspace, store)
+    place = samples if isinstance(samples, str | Path) else kept_array(samples, space)
+    recipe = external_recipe(place, reference, overrides, registry=plugins, workspace=space)
+    return run_recipe(
+        recipe,
+        space,
+        Choice(),
+        plugins=plugins,
+        executor=executor,
+        address=address,
+        tracking=tracking,
+        progress=progress,
+    )
+
+
 def run_recipe(
     recipe: Recipe,
     workspace: Workspace,

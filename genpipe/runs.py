@@ -17,6 +17,7 @@ from genpipe.artifacts import disk_errors_named, write_atomically
 from genpipe.errors import UsageError, nearest
 from genpipe.processes import process_space, process_start
 from genpipe.redact import redacted
+from genpipe.table import Table
 from genpipe.workspace import Workspace
 
 logger = logging.getLogger("genpipe")
@@ -163,6 +164,11 @@ class Run:
     def report(self) -> Path:
         """The report's HTML file."""
         return self.one("report") / "report.html"
+
+    @property
+    def table(self) -> Table:
+        """The evaluation's table."""
+        return Table.read(self.one("evaluation") / "table.json")
 
     def __repr__(self) -> str:
         return f"Run({self.id}, {self.status})"

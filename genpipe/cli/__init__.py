@@ -29,7 +29,7 @@ COMMANDS = {
     "plugins": ("catalogue", "List and check plugins."),
     "runs": ("results", "List runs, or show one."),
     "sample": ("results", "Draw samples from a run's model."),
-    "evaluate": ("results", "Score a run's model again, with other metrics if wanted."),
+    "evaluate": ("results", "Score a run's model again, or anybody's samples."),
     "report": ("results", "Make a run's report and say where it is."),
     "submit": ("jobs", "Send a recipe to a Ray cluster, and follow it there."),
     "jobs": ("jobs", "List the jobs that were submitted to a cluster."),

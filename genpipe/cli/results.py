@@ -13,7 +13,10 @@ from genpipe.cli.run import carry_out, executor_options, recipe_of, show_results
 from genpipe.dead_runs import close_dead_runs
 from genpipe.display import duration
 from genpipe.errors import UsageError
+from genpipe.external import external_recipe
 from genpipe.plan import Choice
+from genpipe.recipe_source import parse_value
+from genpipe.registry import registry
 from genpipe.runs import Run, all_runs, find_run
 from genpipe.workspace import Workspace
 
@@ -105,20 +108,43 @@ def sample(
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("arguments", nargs=-1, metavar="[RUN] [KEY=VALUE]...")
+@click.option(
+    "--samples", metavar="PATH", help="Samples of another program: images, .npz, .npy, .csv, .parquet, a tar."
+)
+@click.option("--reference", metavar="DATA", help="What to hold them against: a data set, a run's data, or a path.")
 @executor_options
 @click.pass_obj
 def evaluate(
     workspace: str | None,
-    run_id: str,
-    overrides: Sequence[str],
+    arguments: Sequence[str],
+    samples: str | None,
+    reference: str | None,
     executor: str,
     address: str | None,
     tracking: str | None,
 ) -> None:
-    """Score RUN's model: a new run of its recipe with overrides such as evaluate.num=200, up to the evaluation."""
-    _again(workspace, run_id, overrides, "evaluation", executor, address, tracking)
+    """Score RUN's model again, or samples that another program made.
+
+    \b
+    genpipe evaluate digits-vae evaluate.num=200
+        a new run of its recipe, up to the evaluation
+    genpipe evaluate --samples out/ --reference fashion_mnist samples.mode=L
+    genpipe evaluate --samples out.npz --reference digits samples.range=[0,1] evaluate.metrics=[prdc,novelty]
+        a run of its own; reference.KEY is an option of the data set, samples.KEY of the samples or their reader
+    """
+    if samples is not None and reference is not None:
+        space = Workspace.choose(workspace)
+        whole = parse_value(reference) if reference.startswith("{") else reference
+        recipe = external_recipe(samples, whole, arguments, registry=registry(), workspace=space)
+        carry_out(recipe, workspace, Choice(), executor, address, tracking)
+        return
+    if samples is not None or reference is not None:
+        missing = "--reference, the real data to hold them against" if reference is None else "--samples"
+        raise UsageError(f"--samples and --reference go together: give {missing}")
+    if not arguments or "=" in arguments[0]:
+        raise UsageError("give a RUN whose model is scored, or --samples and --reference")
+    _again(workspace, arguments[0], arguments[1:], "evaluation", executor, address, tracking)
 
 
 @click.command()

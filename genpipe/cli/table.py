@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+
 from genpipe.cli.catalogue import print_table
 from genpipe.runs import Run
 from genpipe.table import Estimate, Table
@@ -23,6 +26,9 @@ def print_tables(run: Run) -> None:
             f"{table.num} examples a row, held against the {table.num_reference} of the {table.reference} split; "
             f"features: {table.extractor}"
         )
+        width = shutil.get_terminal_size((120, 24)).columns
+        for note in table.notes:
+            print(textwrap.fill(note, width, initial_indent="· ", subsequent_indent="  "))
 
 
 def _cell(estimate: Estimate | None) -> str:

@@ -19,6 +19,7 @@ FEW = 100  # examples; below, standard errors are themselves guesses
 def notes(opened: Opened) -> Iterator[str]:
     """Sentences, the gravest first."""
     yield from _overlaps(opened)
+    yield from _samples(opened)
     yield from _sizes(opened)
     yield from _units(opened)
     yield from _likelihoods(opened)
@@ -59,6 +60,16 @@ def _overlaps(opened: Opened) -> Iterator[str]:
             yield f"{found} of {num} samples ({found / num:.1%}) are {name} examples, value for value."
     if (distinct := len(np.unique(hashes))) < num:
         yield f"Of {num} samples {distinct} are distinct."
+
+
+def _samples(opened: Opened) -> Iterator[str]:
+    """Of samples without a model: what was done to them as they came, and what is not known of them."""
+    yield from opened.about_samples.get("notes", ())
+    if opened.subject == "samples":
+        yield (
+            "What the samples' model was trained on is not known: copies are looked for in the training split alone, and "
+            "a model that has seen the held-out examples is flattered."
+        )
 
 
 def _sizes(opened: Opened) -> Iterator[str]:

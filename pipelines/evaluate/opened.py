@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genpipe import components
+from genpipe.artifacts import read_manifest
 from genpipe.data import open_split
 from genpipe.evaluation import FeatureExtractor, Metric, Reference, State
 from genpipe.model import LogProb, Model
@@ -107,6 +108,7 @@ class Opened:
         self.train, self.test = (open_split(data, name) for name in ("train", "test"))
         self.spec = self.train.spec
         self.kept = KeptFeatures(sources.here(sources.features), self._registry)
+        self.about_samples = read_manifest(samples).summary
         self.drawn = np.load(samples / "samples.npy", mmap_mode="r", allow_pickle=False)
         self.drawing = Drawing.read(samples / "drawing.json") if (samples / "drawing.json").exists() else None
         self.truth = known_truth(data, self._registry)
@@ -211,7 +213,8 @@ class Opened:
 
     def _subject_row(self) -> Row:
         if self._model_folder is None:
-            return samples_row(self._samples, self._sample_labels)
+            title = self.about_samples.get("title", "the samples that were given")
+            return samples_row(self._samples, self._sample_labels, title)
         family, _ = describe_model(self._model_folder, self._registry)
         return model_row(self._samples, self._sample_labels, family, self._log_prob)
 

@@ -89,11 +89,11 @@ def model_row(examples: Callable[[Range], Tensor], labels: Labels, family: Famil
     )
 
 
-def samples_row(examples: Callable[[Range], Tensor], labels: Labels) -> Row:
+def samples_row(examples: Callable[[Range], Tensor], labels: Labels, title: str) -> Row:
     """Samples of which nothing else is known."""
     return Row(
         name="samples",
-        title="the samples that were given",
+        title=title,
         examples=examples,
         labels=labels,
         no_likelihood="samples alone have no density",

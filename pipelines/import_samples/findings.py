@@ -115,13 +115,14 @@ class Findings:
         if self.not_whole.num:
             rounding = f"samples.range=[{values.low:g},{values.high:g}] rounds them"
             if self._looks_narrow(values):
-                return [f"values are in {self._span}, expected {values}{self._advice}, and if they are, {rounding}"]
+                own = f"if they are in these units already, {rounding}"
+                return [f"values are in {self._span}, expected {values}{self._advice}; {own}"]
             return [f"{self._of(self.not_whole)} values that are not whole, expected {values}: {rounding}"]
         if given is None and self.num >= 2 and self.differ and self._looks_narrow(values):
             own = f"samples.range=[{values.low:g},{values.high:g}]"
             return [
-                f"values are in {self._span}, a small part of {values}{self._advice}, and if they are as they should "
-                f"be, say so with {own}"
+                f"values are in {self._span}, a small part of {values}{self._advice}; if they are in these "
+                f"units already, say so with {own}"
             ]
         return []
 
