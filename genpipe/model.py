@@ -227,6 +227,14 @@ class Model(nn.Module):
         """The parameters of each optimiser; "model" alone unless a family needs several."""
         return {"model": self.parameters()}
 
+    def shard_blocks(self) -> Iterable[nn.Module] | None:
+        """Modules whose weights `train.parallel=shard` puts together only while their `forward` runs, and backward.
+
+        None leaves the choice to their size (genpipe.training.blocks). A family says it where a large module is used in
+        another way than by calling it; weights in no block are together all through `train_step`.
+        """
+        return None
+
     def register_train_state(self, name: str, value: Tensor) -> None:
         """A buffer that training alone needs, such as a replay buffer or how often a code was used.
 

@@ -31,6 +31,9 @@ class TrainConfig(Config):
         None, ge=1, description="steps between checkpoints; null writes one about every 20 seconds"
     )
     workers: NumWorkers = Field(1, description="processes that share each batch; the result is the same, to rounding")
+    parallel: Annotated[Literal["replicate", "shard"], NotInKey()] = Field(
+        "replicate", description="whether each of several workers keeps all weights, or a part of each (FSDP)"
+    )
     min_workers: Annotated[PositiveInt | None, NotInKey()] = Field(
         None, description="fewest workers to train with while the cluster has no room for all; null waits for all"
     )

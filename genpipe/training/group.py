@@ -59,7 +59,7 @@ class TorchGroup(Group):
         self.device, self.heard = torch.device(device), heard
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        with self._peers():
+        with self.peers():
             sent = []
             for bucket in buckets(tensors):
                 flat = self._flat(bucket)
@@ -69,7 +69,7 @@ class TorchGroup(Group):
                 give_back(flat, bucket)
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        with self._peers():
+        with self.peers():
             for bucket in buckets(tensors):
                 flat = self._flat(bucket)
                 dist.broadcast(flat, src=0)
@@ -78,7 +78,7 @@ class TorchGroup(Group):
     def tell(self, value: Any) -> Any:
         text = json.dumps(value).encode() if self.rank == 0 else b""
         length = torch.tensor([len(text)], device=self.device)
-        with self._peers():
+        with self.peers():
             dist.broadcast(length, src=0)
             content = torch.frombuffer(bytearray(text or bytes(int(length))), dtype=torch.uint8).to(self.device)
             dist.broadcast(content, src=0)
@@ -86,13 +86,13 @@ class TorchGroup(Group):
 
     def largest(self, numbers: Sequence[int]) -> list[int]:
         values = torch.tensor(list(numbers), dtype=torch.int64, device=self.device)
-        with self._peers():
+        with self.peers():
             dist.all_reduce(values, dist.ReduceOp.MAX)
             found: list[int] = values.tolist()
         return found
 
     @contextlib.contextmanager
-    def _peers(self) -> Iterator[None]:
+    def peers(self) -> Iterator[None]:
         """GroupLost for what torch.distributed says, each backend in its own words, when a peer fails."""
         self.heard()
         try:

@@ -27,13 +27,14 @@ from genpipe.training import checkpoints
 from genpipe.training.agreement import check_alike
 from genpipe.training.config import TrainConfig
 from genpipe.training.feed import Feed
-from genpipe.training.group import Group
+from genpipe.training.group import Group, TorchGroup
 from genpipe.training.mirror import Mirror
 from genpipe.training.optimizers import LoopOptimizers, learning_rate
 from genpipe.training.pace import Pace
 from genpipe.training.share import micro_batches
-from genpipe.training.state import restore, shared, whole_state
+from genpipe.training.state import read, restore, shared, whole_state
 from genpipe.training.terms import Terms, Window
+from genpipe.training.weights import Weights
 
 log = logging.getLogger("genpipe.training")
 
@@ -90,7 +91,7 @@ def train(
 
     group: the workers that share each batch, all of which call this with the same arguments. They end with the same
     weights, those of one worker to rounding, and the same result. Rank 0 alone reads and writes checkpoints, the
-    finished state too, and reports progress.
+    finished state too, and reports progress. Where they keep the weights in parts, the model is left on the CPU.
 
     stored: what `scratch` is in a store, which is sent every checkpoint, and asked for those of other machines.
 
@@ -102,11 +103,11 @@ def train(
     if len(split) == 0:
         raise DataError(f"split '{split.name}' of data set '{split.spec.name}' has no examples")
     device = torch.device(device)
-    model.to(device)
     feed = Feed(split, model.units, seed=seed, device=device, labels=model.family.conditional)
     if model.family.training == "closed_form":
         if group.size > 1:
             raise UsageError(f"family '{model.family.name}' is fitted in closed form, by one worker")
+        model.to(device)
         return _fit(model, feed, config, progress)
     if next(iter(model.parameters()), None) is None:
         raise PluginError(f"family '{model.family.name}' trains by gradients but has no parameters")
@@ -118,6 +119,15 @@ def train(
         if mirror is not None and group.size > 1:
             mirror.arrive()  # who asked the group to train may be on another machine
         return result
+
+
+def weights_of(model: Model, config: TrainConfig, group: Group, device: torch.device) -> Weights:
+    """The model's weights on this worker's device, as `config.parallel` has them; one worker alone has all."""
+    if config.parallel == "shard" and isinstance(group, TorchGroup) and group.size > 1:
+        from genpipe.training.shards import Shards  # takes a second to import
+
+        return Shards(model, group, device)
+    return Weights(model.to(device), group)
 
 
 def _fit(model: Model, feed: Feed, config: TrainConfig, progress: ProgressFile) -> TrainResult:
@@ -141,13 +151,15 @@ class _Loop:
         group: Group,
         mirror: Mirror | None,
     ) -> None:
-        self.model, self.feed, self.config, self.seed = model, feed, config, seed
+        self.given, self.feed, self.config, self.seed = model, feed, config, seed
         self.scratch, self.mirror, self.group, self.device = scratch, mirror, group, feed.device
         self.progress = progress if group.rank == 0 else ProgressFile(None)
         self.micro_batches = micro_batches(config.batch_size, config.accumulation, group.rank, group.size)
         self.share = sum(count for _, count in self.micro_batches)
-        self.optimizers = LoopOptimizers(model, config, group)
-        self.parameters: list[Tensor] = list(model.parameters())
+        self.weights = weights_of(model, config, group, self.device)
+        self.model = self.weights.model
+        self.parameters: list[Tensor] = list(self.weights.parameters)
+        self.optimizers = LoopOptimizers(self.weights, config)
         averaging = config.ema_decay > 0
         self.ema = [p.detach().clone() for p in self.parameters] if averaging else []
         self.history: list[dict[str, float]] = []
@@ -173,7 +185,8 @@ class _Loop:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, self.ema)
         model.zero_grad()
-        model.eval()
+        self.weights.finish()
+        self.given.eval()
         seconds = time.monotonic() - begun
         numbers = {k: v for k, v in self.history[-1].items() if k not in ("step", "learning_rate")}
         return TrainResult(
@@ -229,7 +242,7 @@ class _Loop:
             # For what draws from torch's own generators all the same: seeded here, that too depends on the step alone,
             # and on how the batch is cut.
             self._seed_generators(position)
-            with self._precision(), masks_of(batch.noise):
+            with self.weights.running(), self._precision(), masks_of(batch.noise):
                 terms = self.model.train_step(batch, self.optimizers, step)
             self._check_terms(terms)
             if num == 1:
@@ -287,9 +300,8 @@ class _Loop:
     def _check(self, done: int) -> None:
         """Before weights are kept: a finite loss can still have sent them to infinity, and workers may differ."""
         self._find_divergence(done)
-        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        check_alike(tensors, self.group, self.model.family.name)
-        if not checkpoints.all_finite(self.parameters):
+        check_alike(self.weights.alike(), self.group, self.model.family.name)
+        if any(self.group.largest([not checkpoints.all_finite(self.parameters)])):
             terms = self.window.settled[-1] if len(self.window) else {}
             self._diverged(done - 1, terms, "the weights are not finite after this step")
 
@@ -307,17 +319,19 @@ class _Loop:
 
     def _save(self, done: int, seconds: float) -> None:
         self._check(done)
+        state = whole_state(
+            self.weights,
+            self.ema,
+            self.optimizers,
+            step=done,
+            history=self.history,
+            window=self.window.settled,
+            seconds=seconds,
+        )
         if self.group.rank == 0:
-            state = whole_state(
-                self.model,
-                self.ema,
-                self.optimizers,
-                step=done,
-                history=self.history,
-                window=self.window.settled,
-                seconds=seconds,
-            )
             checkpoints.write(self.scratch, state, self.identity, self.mirror)
+        else:
+            read(state)  # what is in parts is put together by all
         self.pace.wrote()
 
     def _resume(self) -> tuple[int, float]:
@@ -326,11 +340,9 @@ class _Loop:
         found = checkpoints.read_newest(self.scratch, self.identity, self.mirror) if rank_0 else None
         state = shared(found, self.group)
         if state is None:
-            # Processors of different kinds may draw initial weights that differ in their last bits.
-            with torch.no_grad():
-                self.group.broadcast([*self.parameters, *self.ema, *self.model.buffers()])
+            self.weights.broadcast(self.ema)
             return 0, 0.0
-        restore(state, self.model, self.ema, self.optimizers, self.scratch)
+        restore(state, self.weights, self.ema, self.optimizers, self.scratch)
         self.history, self.window.settled = list(state.history), list(state.window)
         log.info("going on from step %d of %d", state.step, self.config.steps)
         return state.step, state.seconds

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from genpipe.errors import PluginError, UsageError
-from genpipe.model import Model
 from genpipe.training.config import TrainConfig
-from genpipe.training.gradients import sum_gradients
-from genpipe.training.group import Group
+from genpipe.training.weights import Weights
 from genpipe.training.whole_batch import WholeBatch
 
 
@@ -35,9 +33,12 @@ class LoopOptimizers:
     the weights, by the same numbers on every worker. `totals` gives what `sum` and `rows` gathered over the batch.
     """
 
-    def __init__(self, model: Model, config: TrainConfig, group: Group | None = None) -> None:
-        self.config, self.family, self.group = config, model.family.name, group or Group()
-        groups = {name: [p for p in group if p.requires_grad] for name, group in model.parameter_groups().items()}
+    def __init__(self, weights: Weights, config: TrainConfig) -> None:
+        model = weights.model
+        self.config, self.family, self.weights = config, model.family.name, weights
+        groups = {
+            name: weights.kept(p for p in group if p.requires_grad) for name, group in model.parameter_groups().items()
+        }
         self.parameters: dict[str, list[nn.Parameter]] = groups
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -57,7 +58,7 @@ class LoopOptimizers:
         self._first = self._last = True
         self._weight = 1.0
         self._minimized = ""
-        self._batch = WholeBatch(self.group, config.batch_size, self.family)
+        self._batch = WholeBatch(weights.group, config.batch_size, self.family)
 
     def begin(self, step: int, *, first: int = 0, count: int | None = None, is_first: bool, is_last: bool) -> None:
         """What comes next is of examples `first … first + count − 1` of step's batch.
@@ -97,15 +98,16 @@ class LoopOptimizers:
         if self._first:
             optimizer.zero_grad()
         if self.config.precision == "float32":
-            loss.backward(inputs=None if self._alone else parameters)
+            self.weights.backward(loss, None if self._alone else parameters)
         else:
             with torch.autocast(self._device_type, enabled=False):  # casts belong to the forward pass alone
-                loss.backward(inputs=None if self._alone else parameters)
+                self.weights.backward(loss, None if self._alone else parameters)
         if self._last:
-            sum_gradients(parameters, self.group)
+            self.weights.sum_gradients(parameters)
             if self.config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, self.config.clip_norm, foreach=True)
+                self.weights.clip(parameters, self.config.clip_norm)
             optimizer.step()
+        self.weights.go_on()
 
     def sum(self, name: str, value: Tensor) -> None:
         self._batch.sum(name, value)
@@ -117,24 +119,27 @@ class LoopOptimizers:
         """What `sum` and `rows` were given since the first micro-batch, over all micro-batches and workers."""
         return self._batch.totals()
 
-    def state(self) -> dict[str, Tensor]:
-        """The optimisers' tensors, by "group/parameter/name"."""
-        return {
-            f"{name}/{index}/{key}": value
-            for name, optimizer in self.optimizers.items()
-            for index, entries in optimizer.state_dict()["state"].items()
-            for key, value in entries.items()
-        }
+    def state(self) -> Mapping[str, Tensor]:
+        """The optimisers' tensors, by "group/parameter/name", whole."""
+        return self.weights.whole(
+            {
+                f"{name}/{index}/{key}": (value, self.parameters[name][index])
+                for name, optimizer in self.optimizers.items()
+                for index, entries in optimizer.state_dict()["state"].items()
+                for key, value in entries.items()
+            }
+        )
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes what `state` gave."""
+        states: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.optimizers}
+        for path, value in tensors.items():
+            name, index, key = path.rsplit("/", 2)
+            parameter = self.parameters[name][int(index)]
+            value = self.weights.part(value, parameter)
+            # The fused step goes through memory in order: moments must lie as their parameter does.
+            if value.shape == parameter.shape:
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            states[name].setdefault(int(index), {})[key] = value
         for name, optimizer in self.optimizers.items():
-            state: dict[int, dict[str, Any]] = {}
-            for path, value in tensors.items():
-                group, index, key = path.rsplit("/", 2)
-                if group == name:
-                    parameter = self.parameters[name][int(index)]
-                    # The fused step goes through memory in order: moments must lie as their parameter does.
-                    if value.shape == parameter.shape:
-                        value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-                    state.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            optimizer.load_state_dict({"state": states[name], "param_groups": optimizer.state_dict()["param_groups"]})

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from genpipe.errors import UsageError
-from genpipe.model import Model
 from genpipe.training.checkpoints import TrainState
 from genpipe.training.group import Group
 from genpipe.training.optimizers import LoopOptimizers
+from genpipe.training.weights import Weights
 
 TENSORS = ("weights", "ema", "train_state", "optimizers")
 
 
 def whole_state(
-    model: Model,
+    weights: Weights,
     ema: Sequence[Tensor],
     optimizers: LoopOptimizers,
     *,
@@ -28,13 +27,14 @@ def whole_state(
     window: list[dict[str, float]],
     seconds: float,
 ) -> TrainState:
-    """All that training goes on from; the tensors are the live ones."""
-    names = [name for name, _ in model.named_parameters()]
+    """All that training goes on from. The tensors are the live ones, or are put together as they are read."""
+    names = [name for name, _ in weights.model.named_parameters()]
+    averages = zip(ema, weights.parameters, strict=True) if ema else ()
     return TrainState(
         step=step,
-        weights=model.state_dict(),
-        ema=dict(zip(names, ema, strict=True)) if ema else {},
-        train_state=model.train_state,
+        weights=weights.state(),
+        ema=weights.whole(dict(zip(names, averages, strict=False))),
+        train_state=weights.model.train_state,
         optimizers=optimizers.state(),
         history=history,
         window=window,
@@ -42,15 +42,28 @@ def whole_state(
     )
 
 
-def restore(state: TrainState, model: Model, ema: Sequence[Tensor], optimizers: LoopOptimizers, scratch: Path) -> None:
-    """Loads a state's tensors. UsageError where they do not fit the model."""
+def read(state: TrainState) -> None:
+    """Reads all tensors in the order of `checkpoints.write`, and keeps none."""
+    for kind in TENSORS:
+        for _ in getattr(state, kind).values():
+            pass
+
+
+def restore(
+    state: TrainState, weights: Weights, ema: Sequence[Tensor], optimizers: LoopOptimizers, scratch: Path
+) -> None:
+    """Loads a state's tensors, each read once and in order. UsageError where they do not fit the model."""
+    model = weights.model
     try:
-        model.load_state_dict(state.weights)
-        for name, tensor in model.train_state.items():
-            tensor.copy_(state.train_state[name])
+        weights.load(state.weights)
         if ema:
             names = [name for name, _ in model.named_parameters()]
-            torch._foreach_copy_(list(ema), [state.ema[name].to(model.device) for name in names])
+            parameters = dict(zip(names, weights.parameters, strict=True))
+            parts = {name: weights.part(tensor, parameters[name]) for name, tensor in state.ema.items()}
+            torch._foreach_copy_(list(ema), [parts[name].to(ema[0].device) for name in names])
+        train_state = dict(state.train_state)
+        for name, tensor in model.train_state.items():
+            tensor.copy_(train_state[name])
         optimizers.load_state(state.optimizers)
     except (RuntimeError, KeyError, ValueError) as error:
         raise UsageError(
@@ -60,17 +73,36 @@ def restore(state: TrainState, model: Model, ema: Sequence[Tensor], optimizers: 
 
 
 def shared(state: TrainState | None, group: Group) -> TrainState | None:
-    """Rank 0's state on every worker; the others give None."""
+    """Rank 0's state for every worker, to be read by all in the same order; the others give None."""
     if group.size == 1:
         return state
     header = group.tell(None if state is None else _header(state))
     if header is None:
         return None
-    if state is None:
-        tensors: dict[str, Any] = {kind: _empty(header.pop(kind)) for kind in TENSORS}
-        state = TrainState(**tensors, **header)
-    group.broadcast([tensor for kind in TENSORS for tensor in getattr(state, kind).values()])
-    return state
+    told = {kind: Told(header[kind], None if state is None else getattr(state, kind), group) for kind in TENSORS}
+    return TrainState(**{**header, **told})
+
+
+class Told(Mapping[str, Tensor]):
+    """Rank 0's tensors, each sent when it is read: a worker that keeps parts need not have room for all of them."""
+
+    def __init__(
+        self, described: Sequence[tuple[str, list[int], str]], own: Mapping[str, Tensor] | None, group: Group
+    ) -> None:
+        self._described = {name: (shape, getattr(torch, dtype)) for name, shape, dtype in described}
+        self._own, self._group = own, group
+
+    def __getitem__(self, name: str) -> Tensor:
+        shape, dtype = self._described[name]
+        tensor = torch.empty(shape, dtype=dtype) if self._own is None else self._own[name]
+        self._group.broadcast([tensor])
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._described)
+
+    def __len__(self) -> int:
+        return len(self._described)
 
 
 def _header(state: TrainState) -> dict[str, object]:
@@ -86,7 +118,3 @@ def _header(state: TrainState) -> dict[str, object]:
 
 def _described(tensors: Mapping[str, Tensor]) -> list[list[object]]:
     return [[name, list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in tensors.items()]
-
-
-def _empty(described: Sequence[tuple[str, list[int], str]]) -> dict[str, Tensor]:
-    return {name: torch.empty(shape, dtype=getattr(torch, dtype)) for name, shape, dtype in described}

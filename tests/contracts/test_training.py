@@ -3,6 +3,8 @@ any cut into micro-batches, and after any kill."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,20 @@ import torch
 from genpipe.components import Family
 from genpipe.model import Model
 from genpipe.steps import ProgressFile
+from genpipe.training import blocks, checkpoints
 from genpipe.training.config import TrainConfig
 from genpipe.training.group import Group
 from genpipe.training.loop import TrainResult, build_model, train
 from tests.contracts.test_families import CASES, SPLITS
 from tests.training.lockstep import in_lockstep
 from tests.training.loose_state import Snapshot
+from tests.training.processes import in_processes
 from tests.training.toys import StopAt, same_weights
 
 GRADIENT_CASES = [case for case in CASES if case.values[0].training == "gradient"]  # type: ignore[union-attr]
 STEPS = 4
+
+Weights = Mapping[str, torch.Tensor]
 
 
 def trained(
@@ -63,15 +69,16 @@ def trained_alone(family: Family, event: str, scratch: Path) -> tuple[Model, Tra
     return _alone[key]
 
 
-def assert_same_to_rounding(first: tuple[Model, TrainResult], second: tuple[Model, TrainResult]) -> None:
+def weights_of(trained: tuple[Model, TrainResult]) -> tuple[Weights, TrainResult]:
+    return trained[0].state_dict(), trained[1]
+
+
+def assert_same_to_rounding(first: tuple[Weights, TrainResult], second: tuple[Weights, TrainResult]) -> None:
     for ours, theirs in zip(first[1].history, second[1].history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
-    theirs_by_name = second[0].state_dict()
-    for name, tensor in first[0].state_dict().items():
+    for name, tensor in first[0].items():
         if tensor.is_floating_point():
-            torch.testing.assert_close(
-                tensor, theirs_by_name[name], rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
-            )
+            torch.testing.assert_close(tensor, second[0][name], rtol=1e-3, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
@@ -86,13 +93,49 @@ def test_any_number_of_workers_follows_one_workers_curve(
             raise worker
         assert same_weights(worker[0], workers[0][0])
         assert worker[1].history == workers[0][1].history
-    assert_same_to_rounding(workers[0], alone)
+    assert_same_to_rounding(weights_of(workers[0]), weights_of(alone))
+
+
+def train_in_parts(group: Group, folder: Path) -> dict[tuple[str, str], Any]:
+    """What every gradient family gives that trains with its weights in parts, from the start and from a checkpoint."""
+    blocks.MIN_BLOCK = 200  # so that families this small have some
+    given = {}
+    for case in GRADIENT_CASES:
+        family, event = case.values
+        scratch = folder / f"{family.name}-{event}"  # type: ignore[union-attr]
+        runs = []
+        for _ in range(2):
+            model, result = trained(family, event, scratch, group, parallel="shard", checkpoint_every=2)  # type: ignore[arg-type]
+            runs.append((model.state_dict(), result))
+            if group.rank == 0:
+                shutil.rmtree(scratch / f"{checkpoints.PREFIX}{STEPS:08d}")
+            group.tell(None)
+        given[family.name, event] = runs  # type: ignore[union-attr, index]
+    return given
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, str], Any]]:
+    """What each of two processes gave."""
+    return in_processes(2, f"{__name__}:{train_in_parts.__name__}", tmp_path_factory.mktemp("parts"))
+
+
+@pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
+def test_weights_in_parts_follow_one_workers_curve_and_go_on_to_the_same_bits(
+    family: Family, event: str, in_parts: list[dict[tuple[str, str], Any]], tmp_path: Path
+) -> None:
+    alone = trained_alone(family, event, tmp_path)
+    for worker in in_parts:
+        (weights, result), (resumed_weights, resumed) = worker[family.name, event]
+        assert_same_to_rounding((weights, result), weights_of(alone))
+        assert resumed.resumed_from == 2
+        assert all(torch.equal(tensor, resumed_weights[name]) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)
 def test_micro_batches_follow_the_whole_batchs_curve(family: Family, event: str, tmp_path: Path) -> None:
     cut = trained(family, event, tmp_path / "cut", accumulation=3)
-    assert_same_to_rounding(cut, trained_alone(family, event, tmp_path / "alone"))
+    assert_same_to_rounding(weights_of(cut), weights_of(trained_alone(family, event, tmp_path / "alone")))
 
 
 @pytest.mark.parametrize(("family", "event"), GRADIENT_CASES)

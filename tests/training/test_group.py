@@ -27,6 +27,7 @@ from tests.training.toys import (
     Codebook,
     Forgetful,
     Pair,
+    ReachesSome,
     Replay,
     Stop,
     StopAt,
@@ -144,23 +145,6 @@ def test_divergence_on_one_worker_stops_all_with_the_words_of_one(tmp_path: Path
         assert isinstance(error, DivergedError)
         assert str(error).split("; ")[0] == str(alone.value).split("; ")[0]
         assert "diverged at step 10 of 30" in str(error)
-
-
-class ReachesSome(Tiny):
-    """Only examples of the batch's second half need the second layer; none need the third."""
-
-    def __init__(self) -> None:
-        super().__init__(dropout=0)
-        self.third = torch.nn.Parameter(torch.ones(2))
-
-    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
-        position = torch.arange(len(batch.z)) + batch.noise.first_index
-        second_half = (position % 8 >= 4).nonzero()[:, 0]
-        loss = self.first(batch.z).square().sum() / len(batch.z)
-        if len(second_half):
-            loss = loss + self.second(self.first(batch.z[second_half])).square().sum() / len(batch.z)
-        optimizers.minimize(loss)
-        return {"loss": loss}
 
 
 def test_a_parameter_that_only_some_workers_reach_moves_as_with_one(tmp_path: Path) -> None:

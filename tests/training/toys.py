@@ -180,3 +180,20 @@ class Forgetful(Tiny):
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         self.memory[0] = self.memory[0].lerp(z.mean(0), 0.1)
         return {"loss": (self.second(self.first(z).relu()) - self.memory[0]).square().mean()}
+
+
+class ReachesSome(Tiny):
+    """Only examples of the batch's second half need the second layer; none need the third."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0)
+        self.third = nn.Parameter(torch.ones(2))
+
+    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+        position = torch.arange(len(batch.z)) + batch.noise.first_index
+        second_half = (position % 8 >= 4).nonzero()[:, 0]
+        loss = self.first(batch.z).square().sum() / len(batch.z)
+        if len(second_half):
+            loss = loss + self.second(self.first(batch.z[second_half])).square().sum() / len(batch.z)
+        optimizers.minimize(loss)
+        return {"loss": loss}
