@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from genpipe.config import Config
+from genpipe.config import Config, FeatureExtractorChoice
 
 
 class FrechetConfig(Config):
@@ -16,3 +16,6 @@ class FrechetConfig(Config):
         description="examples of either side, at most, that bias and standard error are estimated from",
     )
     bias_corrected: bool = Field(True, description="also give the value less its estimated bias")
+    features: FeatureExtractorChoice | None = Field(
+        None, description="what distances are taken between; None takes the evaluation's"
+    )

@@ -4,19 +4,13 @@ import math
 import pytest
 import torch
 
-from genpipe.dataspec import DataSpec
 from genpipe.errors import GenpipeError
-from genpipe.evaluation import Reference, Shard
 from genpipe.ops import Moments
 from genpipe.plugins.frechet.config import FrechetConfig
 from genpipe.plugins.frechet.distance import correction, frechet_distance, gaussian
 from genpipe.plugins.frechet.metric import Frechet
 from genpipe.plugins.frechet.moments import CHUNK, FLOAT32_DIMS, merge, moments, total
-from tests.metrics import ready
-
-
-def normals(num, dims, seed=0):
-    return torch.randn(num, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.metrics import normals, ready, reference_of, score
 
 
 def state_of(mean, covariance, num=101):
@@ -30,29 +24,6 @@ def fd(first, second):
 
 def moments_of(features):
     return total(moments(features, 0))
-
-
-def reference_of(train, held_out=None):
-    held_out = train if held_out is None else held_out
-    spec = DataSpec(name="points", event="vector", shape=(train.shape[1],))
-    return Reference(
-        spec=spec,
-        train=train,
-        held_out=held_out,
-        train_features=train,
-        held_out_features=held_out,
-        extractor="identity",
-    )
-
-
-def score(metric, features, num_shards=1):
-    state = None
-    start = 0
-    for part in features.chunk(num_shards):
-        shard = metric.shard(Shard(x=part, features=part, first_index=start))
-        state = shard if state is None else metric.merge(state, shard)
-        start += len(part)
-    return {cell.name: cell for cell in metric.result(state)}
 
 
 def test_of_diag_1_4_and_diag_9_16_is_8():

@@ -1,42 +1,13 @@
 import pytest
-import torch
 
-from genpipe.dataspec import DataSpec
 from genpipe.errors import GenpipeError
-from genpipe.evaluation import Reference, Shard
 from genpipe.plugins.prdc.config import PrdcConfig
 from genpipe.plugins.prdc.metric import Prdc
-from tests.metrics import ready
-
-
-def normals(num, dims=4, seed=0):
-    return torch.randn(num, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.metrics import normals, ready, reference_of, score
 
 
 def prepared(train, **options):
-    spec = DataSpec(name="points", event="vector", shape=(train.shape[1],))
-    made = Prdc(PrdcConfig(**options))
-    ready(
-        made,
-        Reference(
-            spec=spec,
-            train=train,
-            held_out=train,
-            train_features=train,
-            held_out_features=train,
-            extractor="identity",
-        ),
-    )
-    return made
-
-
-def score(metric, features, num_shards=1):
-    state, start = None, 0
-    for part in features.chunk(num_shards):
-        shard = metric.shard(Shard(x=part, features=part, first_index=start))
-        state = shard if state is None else metric.merge(state, shard)
-        start += len(part)
-    return {cell.name: cell for cell in metric.result(state)}
+    return ready(Prdc(PrdcConfig(**options)), reference_of(train))
 
 
 def test_the_numbers_are_those_of_the_package_prdc():
