@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("run", "Run a recipe: data, training, samples, evaluation, report."),
     "plan": ("run", "Show what a run would do, and why."),
     "resume": ("run", "Go on with a run where it stopped."),
+    "compare": ("compare", "Train several models on one data set and print one table."),
     "sweep": ("sweep", "Try a recipe with many values and rank them."),
     "recipes": ("catalogue", "List the recipes that ship; `recipes show NAME` prints one."),
     "schema": ("catalogue", "Print the JSON Schema of recipes, for editors."),

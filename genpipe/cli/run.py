@@ -76,18 +76,21 @@ def timeout_option(command: Decorated) -> Decorated:
     )(command)
 
 
+def run_options(command: Decorated) -> Decorated:
+    """RECIPE, overrides, and all that says how it is run."""
+    command = timeout_option(executor_options(command))
+    command = click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes that share each step's work: data.workers, train.workers, …, where not set one by one.",
+    )(command)
+    command = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(choice_options(command))
+    return click.argument("recipe")(command)
+
+
 @click.command()
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@choice_options
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes that share each step's work: data.workers, train.workers, …, where not set one by one.",
-)
-@executor_options
-@timeout_option
+@run_options
 @click.pass_obj
 def run(
     workspace: str | None,
@@ -153,6 +156,11 @@ def show_results(run: Run, workspace: Workspace, uri: str | None) -> None:
 
 def _results(run: Run) -> list[tuple[str, str]]:
     found = [("run", run.id)]
+    if run.of_kind("comparison"):
+        folder = run.one("comparison")
+        models = [step for step, _ in run.of_kind("model")]
+        found += [("comparison", relative(folder / "comparison.html")), ("pictures", relative(folder / "*.png"))]
+        return [*found, *(("a model", f"{command_name()} sample {run.id}:{step}") for step in models[:1])]
     for kind, file, label in (
         ("report", "report.html", "report"),
         ("samples", "grid.png", "samples"),

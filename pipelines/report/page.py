@@ -32,23 +32,29 @@ class Panel:
 
 def render(panels: Sequence[Panel], **values: Any) -> str:
     """The page as one HTML text. values: what page.html.j2 itself is filled with."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
+    templates = environment(__package__)
+    sections = [
+        (panel, Markup(templates.get_template(f"panels/{panel.name}.html.j2").render(_given(panel))))
+        for panel in panels
+    ]
+    return templates.get_template("page.html.j2").render(sections=sections, **values)
+
+
+def environment(package: str) -> Environment:
+    """The templates of a package; those that it has not (the style, macros) are the report's."""
+
+    def template(name: str) -> str:
+        own = files(package).joinpath(name)
+        return (own if own.is_file() else files(__package__).joinpath(name)).read_text(encoding="utf-8")
+
+    return Environment(
+        loader=FunctionLoader(template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [
-        (panel, Markup(environment.get_template(f"panels/{panel.name}.html.j2").render(_given(panel))))
-        for panel in panels
-    ]
-    return environment.get_template("page.html.j2").render(sections=sections, **values)
 
 
 def _given(panel: Panel) -> dict[str, Any]:
     return {**panel.values, "pictures": panel.pictures}
-
-
-def _template(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
