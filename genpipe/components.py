@@ -64,7 +64,8 @@ class Family(ComponentRecord):
         `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
     samplers: names that `sample(sampler=...)` understands, the default first; empty where there is one way only.
     sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
-    estimators: names that `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own.
+    estimators: what `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own, each with the
+        options of genpipe.model.Estimator that it takes and their defaults.
     papers: citations that its docstrings refer to.
     """
 
@@ -76,7 +77,7 @@ class Family(ComponentRecord):
     discrete: bool = False
     samplers: tuple[str, ...] = ()
     sampling_cost: str = "one pass"
-    estimators: tuple[str, ...] = ()
+    estimators: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     papers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

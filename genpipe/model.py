@@ -17,7 +17,7 @@ Units, dequantisation, seeds and the capability check are here, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, Protocol
 
@@ -40,17 +40,32 @@ class Batch:
     noise: Noise
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """How to estimate a log-probability where `log_density` is not the only way.
+
+    name: one of the family's `estimators`; num_samples: codes, chains or probes for each example; num_steps:
+    temperatures, or a solver's steps. None means the family's default, and stays where the estimator has no such thing.
+    """
+
+    name: str
+    num_samples: int | None = None
+    num_steps: int | None = None
+
+
 @dataclass(frozen=True)
 class LogProb:
     """Log-probabilities with their kind. nats: (B,); standard_error: (B,) of draws, None where there are none.
 
     check: (B,) nats, what an estimator found when it tested itself: how far it may be off beyond standard_error.
+    estimator: which it was, with all its options; None for the family's own way.
     """
 
     nats: Tensor
     kind: LikelihoodKind
     standard_error: Tensor | None = None
     check: Tensor | None = None
+    estimator: Estimator | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +93,6 @@ class Sampler:
     name: str | None = None
     num_steps: int | None = None
     eta: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimator:
-    """How to estimate a log-probability where `log_density` is not the only way. None means the family's default.
-
-    name: one of the family's `estimators`; num_samples: codes, chains or probes for each example; num_steps:
-    temperatures, or a solver's steps.
-    """
-
-    name: str
-    num_samples: int | None = None
-    num_steps: int | None = None
 
 
 def need(family: Family, capability: str) -> None:
@@ -121,24 +123,20 @@ def choose_sampler(family: Family, sampler: Sampler | str | Mapping[str, Any] | 
 
 
 def choose_estimator(family: Family, estimator: Estimator | str | Mapping[str, Any]) -> Estimator:
-    """The estimator meant, checked against the family's."""
-    options = ("name", "num_samples", "num_steps")
-    if isinstance(estimator, str):
-        estimator = Estimator(name=estimator)
-    elif isinstance(estimator, Mapping):
-        if unknown := set(estimator) - set(options):
-            raise UsageError(f"estimator has no option '{min(unknown)}'{nearest(min(unknown), options)}")
-        if "name" not in estimator:
-            raise UsageError(f"estimator {dict(estimator)} has no name; expected one of {', '.join(family.estimators)}")
-        estimator = Estimator(**estimator)
-    if estimator.name not in family.estimators:
-        hint = nearest(estimator.name, family.estimators)
-        raise UsageError(f"family '{family.name}' has no estimator '{estimator.name}' of its likelihood{hint}")
-    for option in options[1:]:
-        value = getattr(estimator, option)
-        if value is not None and value < 1:
-            raise UsageError(f"estimator '{estimator.name}': {option} is {value}, expected 1 or more")
-    return estimator
+    """The estimator meant, checked against the family's, with its defaults."""
+    options = {"name": estimator} if isinstance(estimator, str) else estimator
+    given = asdict(options) if isinstance(options, Estimator) else dict(options)
+    name = given.pop("name", None)
+    if name not in family.estimators:
+        hint = nearest(str(name), family.estimators)
+        raise UsageError(f"family '{family.name}' has no estimator '{name}' of its likelihood{hint}")
+    defaults = family.estimators[name]
+    for option, value in given.items():
+        if option not in defaults and value is not None:
+            raise UsageError(f"estimator '{name}' has no option '{option}'{nearest(option, defaults)}")
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UsageError(f"estimator '{name}': {option} is {value!r}, expected a whole number from 1 on")
+    return Estimator(name=name, **{**defaults, **{k: v for k, v in given.items() if v is not None}})
 
 
 class Optimizers(Protocol):
@@ -203,7 +201,8 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
-        """What `log_density` gives, another way: one of the record's `estimators`, see genpipe.likelihoods."""
+        """What `log_density` gives, another way: see genpipe.likelihoods. estimator: one of the record's, all of its
+        options filled in."""
         raise NotImplementedError
 
     def log_density_gradient(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
@@ -355,7 +354,7 @@ class Model(nn.Module):
             answer = self.log_density(z, labels, noise)
         else:
             chosen = choose_estimator(self.family, estimator)
-            answer = self.estimate_log_density(z, labels, noise.child(chosen.name), chosen)
+            answer = replace(self.estimate_log_density(z, labels, noise.child(chosen.name), chosen), estimator=chosen)
         if isinstance(answer, Tensor):
             assert self.family.likelihood is not None
             answer = LogProb(answer, self.family.likelihood)

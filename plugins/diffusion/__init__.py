@@ -16,7 +16,7 @@ DIFFUSION = Family(
     capabilities=frozenset({"sample", "path", "log_prob", "score"}),
     samplers=("ddpm", "ddim", "dpmsolver++"),
     sampling_cost="num_steps network evaluations",
-    estimators=("probability_flow",),
+    estimators={"probability_flow": {"num_samples": 4, "num_steps": 50}},
     papers=(
         "Ho, Jain & Abbeel (2020), Denoising Diffusion Probabilistic Models",
         "Song, Meng & Ermon (2021), Denoising Diffusion Implicit Models",

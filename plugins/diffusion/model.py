@@ -238,11 +238,12 @@ class Diffusion(Model):
     def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
         """log p (B,) along the deterministic flow that has the model's marginals (Song et al., 2021, sec. 4.3).
 
-        Heun's method over num_steps steps, 50 by default, and num_samples random signs for the trace, 4, or none up to
-        8 dimensions. It is the density of data with the noise of t = 0, of deviation √(1 − ᾱ_0), whereas the bound
+        Heun's method over num_steps steps, and num_samples random signs for the trace, or none up to 8 dimensions. It is the density of data with the noise of t = 0, of deviation √(1 − ᾱ_0), whereas the bound
         is of the model that then denoises once more. Its check is the solver's, see `ProbabilityFlow.log_prob`.
         """
-        num_steps = estimator.num_steps or 50
+        num_steps, num_probes = estimator.num_steps, estimator.num_samples
+        assert num_steps is not None
+        assert num_probes is not None
         if num_steps % 2:
             raise UsageError(f"probability_flow: num_steps is {num_steps}, expected an even number: half are a check")
         first, last = (_angle(max(float(self.log_snr[t]), MOST_NOISE)) for t in (0, -1))
@@ -250,7 +251,7 @@ class Diffusion(Model):
             velocity=self._velocity,
             times=warped_times(first, last, num_steps),
             noise=noise,
-            num_probes=estimator.num_samples or 4,
+            num_probes=num_probes,
         )
         return flow.log_prob(z)
 

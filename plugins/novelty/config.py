@@ -16,3 +16,9 @@ class NoveltyConfig(Config):
         le=0.5,
         description="a sample counts as a copy below this quantile of held-out data's distance ratios",
     )
+    num_cells: int = Field(
+        10, ge=1, le=1000, description="cells around training examples in which distances are compared for C_T"
+    )
+    min_in_cell: int = Field(
+        20, ge=2, description="held-out examples, and samples, that a cell needs to count for C_T (Meehan et al.: 20)"
+    )

@@ -16,7 +16,7 @@ VAE = Family(
     capabilities=frozenset({"sample", "log_prob", "encode", "decode"}),
     samplers=("draw", "mean"),
     sampling_cost="one pass of the decoder",
-    estimators=("iwae", "ais"),
+    estimators={"iwae": {"num_samples": 64}, "ais": {"num_samples": 16, "num_steps": 1000}},
     papers=(
         "Kingma & Welling (2014), Auto-Encoding Variational Bayes",
         "Higgins et al. (2017), beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",

@@ -85,15 +85,16 @@ class VariationalAutoencoder(Model):
     def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
         """Tighter bounds (B,) than the ELBO:
 
-        iwae   of num_samples codes under one logarithm, 64 by default (Burda et al., 2016, eq. 8).
-        ais    of num_samples chains, 16, that are annealed over num_steps temperatures, 1000, from prior to posterior
-               (Wu et al., 2017). Its check is how far it lies below an upper bound, on a draw of the model's own
+        iwae   of num_samples codes under one logarithm (Burda et al., 2016, eq. 8).
+        ais    of num_samples chains that are annealed over num_steps temperatures from prior to posterior (Wu et al.,
+               2017). Its check is how far it lies below an upper bound, on a draw of the model's own
                for each example, whose code is known: of real data there is no upper bound.
         """
         if estimator.name == "iwae":
             mean, log_var = self.posterior(z)
+            assert estimator.num_samples is not None
             return importance_weighted(
-                lambda k: self._log_weight(z, mean, log_var, noise.child(str(k))), estimator.num_samples or 64
+                lambda k: self._log_weight(z, mean, log_var, noise.child(str(k))), estimator.num_samples
             )
         below = self._annealing(z, noise, estimator)
         answer = below.lower_bound(below.pilot())
@@ -118,13 +119,15 @@ class VariationalAutoencoder(Model):
             nll = ops.gaussian_nll(mean, log_var, z.repeat_interleave(num_chains, dim=0))
             return -nll.double().unflatten(0, (len(z), num_chains))
 
+        assert estimator.num_steps is not None
+        assert estimator.num_samples is not None
         return Annealing(
             log_likelihood=log_likelihood,
             num_examples=len(z),
             num_dimensions=self.config.latent_dim,
             noise=noise,
-            num_steps=estimator.num_steps or 1000,
-            num_chains=estimator.num_samples or 16,
+            num_steps=estimator.num_steps,
+            num_chains=estimator.num_samples,
             device=z.device,
         )
 

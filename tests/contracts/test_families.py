@@ -17,7 +17,7 @@ from genpipe.components import Family, LikelihoodKind
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
 from genpipe.errors import ArtifactError, CapabilityError, DataError, UsageError
-from genpipe.model import Model
+from genpipe.model import Estimator, Model
 from genpipe.noise import Noise
 from genpipe.persistence import load_model, save_model
 from genpipe.registry import registry
@@ -190,10 +190,12 @@ def test_every_estimator_of_the_likelihood_has_its_kind_and_no_memory_of_the_bat
     if "log_prob" not in family.capabilities:
         assert not family.estimators
         return
-    for name in family.estimators:
-        estimator = {"name": name, "num_samples": 2, "num_steps": 4}
+    small = {"num_samples": 2, "num_steps": 4}
+    for name, defaults in family.estimators.items():
+        estimator = {"name": name, **{option: small[option] for option in defaults}}
         whole = model.log_prob(x, y, seed=2, estimator=estimator)
         assert whole.kind in get_args(LikelihoodKind)
+        assert whole.estimator == Estimator(**estimator)
         tail = model.log_prob(x[1:], None if y is None else y[1:], seed=2, first_index=1, estimator=estimator)
         for found, part in ((whole.nats, tail.nats), (whole.standard_error, tail.standard_error)):
             if found is not None:
@@ -201,6 +203,10 @@ def test_every_estimator_of_the_likelihood_has_its_kind_and_no_memory_of_the_bat
                 assert found.isfinite().all()
                 torch.testing.assert_close(part.double(), found[1:].double(), rtol=1e-2, atol=1e-2)
         assert whole.check is None or whole.check.shape == (4,)
+        with pytest.raises(UsageError, match="num_codes"):
+            model.log_prob(x, y, estimator={"name": name, "num_codes": 2})
+        with pytest.raises(UsageError, match="expected a whole number"):
+            model.log_prob(x, y, estimator={"name": name, min(defaults): 0})
     with pytest.raises(UsageError, match=f"family '{family.name}' has no estimator 'no_such_estimator'"):
         model.log_prob(x, y, estimator="no_such_estimator")
 
