@@ -164,6 +164,10 @@ class Metric(ABC):
     def result(self, state: State) -> list[Estimate]:
         """The cells of a row; those that cannot be had are left out."""
 
+    def why_absent(self) -> str:
+        """Why this data has no cells of this metric, whatever the row; empty where it has."""
+        return ""
+
 
 class FeatureExtractor(ABC):
     """Maps examples in data units to feature vectors.

@@ -57,15 +57,16 @@ class Densities:
 
     def do(self, opened: Opened) -> dict[str, Arrays]:
         x, y = opened.held_out(self.at)
-        log_prob, seed = opened.rows[self.row].log_prob, opened.sources.seed
-        asked = Shard(x=x, y=y, first_index=self.at.start, seed=seed, log_prob=log_prob)
+        row, seed = opened.rows[self.row], opened.sources.seed
+        asked = Shard(x=x, y=y, first_index=self.at.start, seed=seed, log_prob=row.log_prob, estimators=row.estimators)
         compared = Shard(
             x=opened.examples(self.row, self.at),
             held_out=x,
             y=opened.labels(self.row, self.at),
             first_index=self.at.start,
             seed=seed,
-            log_prob=log_prob,
+            log_prob=row.log_prob,
+            score=row.score,
         )
         return {
             label: arrays(_state(label, named, self.row, asked if named.record.needs == "likelihood" else compared))

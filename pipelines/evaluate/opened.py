@@ -18,7 +18,7 @@ from genpipe import components
 from genpipe.artifacts import read_manifest
 from genpipe.data import open_split
 from genpipe.evaluation import FeatureExtractor, Metric, Reference, State
-from genpipe.model import LogProb, Model
+from genpipe.model import Estimator, LogProb, Model
 from genpipe.parallel import Range
 from genpipe.persistence import describe_model, load_model
 from genpipe.pipelines.evaluate.chosen import ChosenMetric
@@ -177,6 +177,7 @@ class Opened:
                 log_density=None if truth is None else truth.log_density,
                 score=None if truth is None else truth.score,
                 modes=None if truth is None else truth.modes,
+                draw=None if truth is None else truth.draw,
             )
         return self._references[extractor]
 
@@ -211,12 +212,24 @@ class Opened:
     def _log_prob(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> LogProb:
         return self._model.log_prob(x, y, seed=seed, first_index=first_index)
 
+    def _estimate(
+        self, x: Tensor, y: Tensor | None = None, *, estimator: Estimator, seed: int = 0, first_index: int = 0
+    ) -> LogProb:
+        return self._model.log_prob(x, y, seed=seed, first_index=first_index, estimator=estimator)
+
     def _subject_row(self) -> Row:
         if self._model_folder is None:
             title = self.about_samples.get("title", "the samples that were given")
             return samples_row(self._samples, self._sample_labels, title)
         family, _ = describe_model(self._model_folder, self._registry)
-        return model_row(self._samples, self._sample_labels, family, self._log_prob)
+        return model_row(
+            self._samples,
+            self._sample_labels,
+            family,
+            log_prob=self._log_prob,
+            estimate=self._estimate,
+            score=lambda x: self._model.score(x),
+        )
 
     def _samples(self, at: Range) -> Tensor:
         """The samples of the artifact, and where they are too few the ones that follow in the same stream."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
-from genpipe.evaluation import Examples, LogDensity
+from genpipe.evaluation import EstimatedDensity, Examples, LogDensity
 from genpipe.model import LogProb
 from genpipe.noise import Noise
 from genpipe.parallel import Range
@@ -21,6 +21,7 @@ from genpipe.pipelines.evaluate.truth import Truth
 from genpipe.units import Units
 
 Labels = Callable[[Range], Tensor | None]
+Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class Row:
     """What one row is scored from.
 
     examples: those of a range, (len(at), *event), whichever process asks; labels: theirs, where they have any.
-    log_prob: its density of held-out data; None where it has none, and no_likelihood says why.
+    log_prob: its density of held-out data; None where it has none, and no_likelihood says why. estimators: other ways to
+    that, by name; score: the gradient of its log-density.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Row:
     examples: Callable[[Range], Tensor]
     labels: Labels = lambda at: None
     log_prob: LogDensity | None = None
+    estimators: Mapping[str, EstimatedDensity] = field(default_factory=dict)
+    score: Score | None = None
     no_likelihood: str = ""
 
 
@@ -74,10 +78,18 @@ def oracle_row(examples: Callable[[Range], Tensor], labels: Labels, truth: Truth
         return LogProb(truth.log_density(x), "exact")
 
     title = "held-out real data, true density"
-    return Row(name="oracle", title=title, examples=examples, labels=labels, log_prob=log_prob)
+    return Row(name="oracle", title=title, examples=examples, labels=labels, log_prob=log_prob, score=truth.score)
 
 
-def model_row(examples: Callable[[Range], Tensor], labels: Labels, family: Family, log_prob: LogDensity) -> Row:
+def model_row(
+    examples: Callable[[Range], Tensor],
+    labels: Labels,
+    family: Family,
+    *,
+    log_prob: LogDensity,
+    estimate: EstimatedDensity,
+    score: Score,
+) -> Row:
     can = "log_prob" in family.capabilities
     return Row(
         name="model",
@@ -85,6 +97,8 @@ def model_row(examples: Callable[[Range], Tensor], labels: Labels, family: Famil
         examples=examples,
         labels=labels,
         log_prob=log_prob if can else None,
+        estimators=dict.fromkeys(family.estimators, estimate),
+        score=score if "score" in family.capabilities else None,
         no_likelihood=f"family '{family.name}' has no log_prob",
     )
 
@@ -134,12 +148,14 @@ def floor_row(spec: DataSpec, seed: int) -> Row:
             title=f"noise, uniform in [{spec.low:g}, {spec.high:g}]",
             examples=lambda at: units.from_network(2 * noise.at(at.start).uniform("range", shape(at)) - 1),
             log_prob=_uniform_density(-spec.num_dimensions * math.log(spec.high - spec.low)),
+            score=torch.zeros_like,
         )
     return Row(
         name="floor",
         title="noise, normal with the training mean and deviation of each dimension",
         examples=lambda at: units.from_network(noise.at(at.start).normal("normal", shape(at))),
         log_prob=_normal_density(units),
+        score=lambda x: units.gradient_from_network(-units.to_network(x, None).to(torch.float64)),
     )
 
 

@@ -128,7 +128,7 @@ class _Scoring:
     def _why_absent(self, row: SourceRow, label: str) -> str:
         if self._opened.built[label].record.needs == "densities" and self._opened.truth is None:
             return "the true density of the data is not known"
-        return row.no_likelihood
+        return self._opened.metrics[label].metric.why_absent() or row.no_likelihood
 
     def _do(self, task: str, shared: Any, items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         for position, result in self._fan_out.map(task, shared, items):

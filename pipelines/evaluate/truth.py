@@ -22,11 +22,13 @@ Field = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """log_density: (B,) nats of x (B, *event), float64; score: its gradient, (B, *event); modes: of the data."""
+    """log_density: (B,) nats of x (B, *event), float64; score: its gradient, (B, *event); modes: of the data; draw:
+    f(num, seed), examples (num, *event) that are in no split."""
 
     log_density: Field
     score: Field | None
     modes: Modes | None
+    draw: Callable[[int, int], Tensor] | None
 
 
 def known_truth(data: Path, registry: Registry) -> Truth | None:
@@ -44,6 +46,7 @@ def known_truth(data: Path, registry: Registry) -> Truth | None:
         log_density=_field(record.log_density, config),
         score=None if record.score is None else _field(record.score, config),
         modes=modes,
+        draw=None if record.draw is None else _draw(record.draw, config),
     )
 
 
@@ -54,3 +57,12 @@ def _field(reference: str, config: Any) -> Field:
         return torch.as_tensor(np.asarray(function(config, x.detach().cpu().numpy())), dtype=torch.float64)
 
     return field
+
+
+def _draw(reference: str, config: Any) -> Callable[[int, int], Tensor]:
+    function = load_reference(reference)
+
+    def draw(num: int, seed: int) -> Tensor:
+        return torch.as_tensor(np.asarray(function(config, num, seed)))
+
+    return draw

@@ -142,7 +142,8 @@ def _difference(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def _to_mixture(log_p: Tensor, log_q: Tensor) -> Tensor:
     """log p − log ½(p + q) at draws of p, (B,): at most ln 2."""
-    return _difference(log_p, torch.logaddexp(log_p.double(), log_q.double()) - math.log(2))
+    towards = -_difference(log_p, log_q)
+    return math.log(2) - torch.logaddexp(torch.zeros_like(towards), towards)
 
 
 def _mean(name: str, values: Tensor, kind: LikelihoodKind, notes: tuple[str, ...]) -> Estimate:

@@ -27,6 +27,9 @@ class ModeCoverage(Metric):
     def prepare(self, reference: Reference) -> None:
         self._modes = reference.modes
 
+    def why_absent(self) -> str:
+        return "" if self._modes is not None else "the data has no modes that are known"
+
     def shard(self, shard: Shard) -> State:
         if self._modes is None:
             return {"num": torch.tensor(len(shard.x))}

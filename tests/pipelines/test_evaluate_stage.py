@@ -62,6 +62,28 @@ def test_where_the_truth_is_known_the_oracle_has_its_likelihood(runs):
     assert model.value == pytest.approx(truth.value, abs=0.15)
 
 
+def test_where_the_truth_is_known_the_model_has_its_divergences(runs):
+    table = Table.read(runs["points"].evaluation / "table.json")
+    oracle, model, floor, copy = (table.row(name) for name in ("oracle", "model", "floor", "copy"))
+    for name in ("KL(data ‖ model) [nats]", "KL(model ‖ data) [nats]", "Jensen-Shannon [nats]", "Fisher divergence"):
+        assert oracle.cell(name).value == 0
+        assert 0 < model.cell(name).value < floor.cell(name).value
+        assert model.cell(name).kind == "exact"
+        assert copy.cell(name) is None
+    for row in (oracle, model, copy):
+        assert row.cell("Wasserstein-2").value < floor.cell("Wasserstein-2").value
+
+
+def test_an_estimator_of_the_family_is_a_column_of_its_own(stage, runs):
+    estimator = {"name": "iwae", "num_samples": 16, "max_examples": 20}
+    config = {"metrics": [{"name": "likelihood", "estimators": [estimator]}], "num_likelihoods": 2}
+    table = Table.read(stage("evaluate", config, inputs(runs["grey"])) / "table.json")
+    tighter, bound = (table.row("model").cell(name) for name in ("IWAE, 16 samples [nats]", "log-likelihood [nats]"))
+    assert (tighter.kind, tighter.num) == ("lower_bound", min(20, table.num))
+    assert tighter.value > bound.value - 3 * bound.standard_error
+    assert table.row("floor").cell("IWAE, 16 samples [nats]") is None
+
+
 @pytest.mark.parametrize("kind", ["grey", "points"])
 def test_shards_change_nothing(stage, runs, kind):
     whole = Table.read(runs[kind].evaluation / "table.json")

@@ -24,11 +24,11 @@ def samples(modes, num, seed=0):
 OF_GRID = Modes(GRID, STD)
 
 
-def score(x, num_shards=1, modes=OF_GRID):
+def score(x, num_shards=1):
     metric = ModeCoverage(ModesConfig())
     metric.prepare(
         Reference(
-            spec=SPEC, train=x, held_out=x, train_features=x, held_out_features=x, extractor="identity", modes=modes
+            spec=SPEC, train=x, held_out=x, train_features=x, held_out_features=x, extractor="identity", modes=OF_GRID
         )
     )
     states = [metric.shard(Shard(x=part)) for part in x.chunk(num_shards)]
@@ -77,8 +77,13 @@ def test_few_samples_are_said_to_be_few():
     assert "25 modes" in score(samples(GRID, 2))[KL].notes[0]
 
 
-def test_data_without_modes_has_no_cells():
-    assert score(samples(GRID, 2), modes=None) == {}
+def test_data_without_modes_has_no_cells_and_says_why():
+    metric, x = ModeCoverage(ModesConfig()), samples(GRID, 2)
+    metric.prepare(
+        Reference(spec=SPEC, train=x, held_out=x, train_features=x, held_out_features=x, extractor="identity")
+    )
+    assert metric.result(metric.shard(Shard(x=x))) == []
+    assert "no modes" in metric.why_absent()
 
 
 @pytest.mark.parametrize("num_shards", [2, 64])
