@@ -13,7 +13,7 @@ FLOW = Family(
     likelihood="exact",
     events=("image", "vector"),
     training="gradient",
-    capabilities=frozenset({"sample", "log_prob", "encode", "decode"}),
+    capabilities=frozenset({"sample", "log_prob", "score", "encode", "decode"}),
     sampling_cost="one pass, or one for each dimension where autoregressive",
     papers=(
         "Dinh, Sohl-Dickstein & Bengio (2017), Density Estimation Using Real NVP",

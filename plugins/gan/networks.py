@@ -1,0 +1,81 @@
+"""Generators and critics: convolutional for images of any size, an MLP for vectors.
+
+None normalises over the batch: an example's output, and the critic's slope at it, are its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+SLOPE = 0.2  # of leaky rectifiers below zero (Radford et al., 2016)
+
+
+class SpectralNorm(nn.Module):
+    """A weight over its largest singular value (Miyato et al., 2018, eq. 9).
+
+    Exact rather than by power iteration, whose vectors would depend on how often a batch is cut.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        norm: Tensor = torch.linalg.matrix_norm(weight.flatten(1), ord=2)
+        return weight / norm
+
+
+class ImageGenerator(nn.Module):
+    """Codes (B, latent_dim) → (B, C, H, W) in (−1, 1)."""
+
+    def __init__(self, shape: tuple[int, ...], *, channels: int, num_halvings: int, latent_dim: int) -> None:
+        super().__init__()
+        self.sizes = [halved(shape, times) for times in reversed(range(num_halvings + 1))]
+        widths = [channels * 2**times for times in reversed(range(num_halvings + 1))]
+        self.smallest = (widths[0], *self.sizes[0])
+        self.stem = nn.Linear(latent_dim, widths[0] * self.sizes[0][0] * self.sizes[0][1])
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths)
+        self.head = nn.Conv2d(channels, shape[0], 3, padding=1)
+
+    def forward(self, code: Tensor) -> Tensor:
+        h = F.relu(self.norms[0](self.stem(code).unflatten(1, self.smallest)))
+        for size, convolution, norm in zip(self.sizes[1:], self.convolutions, list(self.norms)[1:], strict=True):
+            h = F.relu(norm(convolution(F.interpolate(h, size=size, mode="nearest"))))
+        return torch.tanh(self.head(h))
+
+
+def image_critic(shape: tuple[int, ...], *, channels: int, num_halvings: int) -> nn.Sequential:
+    """(B, C, H, W) → (B, 1)."""
+    widths = [channels * 2**times for times in range(num_halvings + 1)]
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+    height, width = halved(shape, num_halvings)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * height * width, 1))
+
+
+def mlp(num_in: int, num_out: int, hidden: int) -> nn.Sequential:
+    """(B, num_in) → (B, num_out), three hidden layers (Gulrajani et al., 2017, appendix on toy distributions)."""
+    widths = [num_in, hidden, hidden, hidden]
+    layers = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.LeakyReLU(SLOPE))]
+    return nn.Sequential(*layers, nn.Linear(hidden, num_out))
+
+
+def normalised(critic: nn.Sequential) -> nn.Sequential:
+    """The critic with every weight under SpectralNorm."""
+    for module in critic.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            parametrize.register_parametrization(module, "weight", SpectralNorm())
+    return critic
+
+
+def halved(shape: tuple[int, ...], times: int) -> tuple[int, int]:
+    """Height and width halved, rounding up, as a convolution of stride 2 and padding 1 does."""
+    height, width = shape[-2:]
+    for _ in range(times):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
