@@ -16,6 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from genpipe.dataspec import DataSpec
 
@@ -125,9 +126,10 @@ def dress(axes: Axes, theme: Theme) -> None:
     axes.title.set(color=theme.ink, size=8)
 
 
-def legend(axes: Axes, theme: Theme, **options: Any) -> None:
+def legend(axes: Axes, theme: Theme, **options: Any) -> Legend:
     made = axes.legend(frameon=False, fontsize=6.5, labelcolor=theme.ink, **options)
     made.get_title().set_color(theme.muted)
+    return made
 
 
 def class_styles(spec: DataSpec, theme: Theme) -> list[tuple[str, str, str]]:

@@ -62,6 +62,8 @@ def value_and_error(cell: Estimate) -> tuple[str, str]:
     if error <= 1e-9 * abs(cell.value):  # nothing but rounding
         return number(cell.value), "± 0"
     digits = error_digits(error)
+    if max(abs(cell.value), error) < 0.5 * 10**-digits:  # less than the last decimal that is shown
+        return "0", "± 0"
     return number(cell.value, digits), f"± {number(error, digits)}"
 
 

@@ -22,18 +22,25 @@ class CellText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowText:
+class MetricText:
+    """A line of the page's table: one number of every row of the evaluation. detail: the features it rests on, where
+    they are not the table's."""
+
     name: str
-    title: str
+    arrow: str
+    detail: str
     cells: tuple[CellText, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableText:
-    """columns: (name, arrow); kinds: what the chips mean, of those that appear."""
+    """The table, turned: rows grow with the metrics, and fit a phone and a sheet of paper.
+
+    columns: (name, title) of the evaluation's rows; kinds: what the chips mean, of those that appear.
+    """
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[RowText, ...]
+    metrics: tuple[MetricText, ...]
     footnotes: tuple[str, ...]
     kinds: tuple[tuple[str, str], ...]
 
@@ -48,26 +55,28 @@ class Tile:
 
 
 def table_text(table: Table) -> TableText:
-    """The table with footnotes numbered as they first appear, row by row."""
+    """The table with footnotes numbered as they first appear."""
     footnotes: list[str] = []
-    arrows = {e.name: words.ARROWS[e.better] for row in table.rows for e in row.estimates}
-    rows = [
-        RowText(
-            name=row.name,
-            title=row.title,
-            cells=tuple(_cell(row, column, footnotes) for column in table.columns),
+    metrics = []
+    for column in table.columns:
+        found = next(cell for row in table.rows if (cell := row.cell(column)) is not None)
+        metrics.append(
+            MetricText(
+                name=column,
+                arrow=words.ARROWS[found.better],
+                detail=found.features if found.features not in (None, table.fingerprint) else "",
+                cells=tuple(_cell(row, column, footnotes) for row in table.rows),
+            )
         )
-        for row in table.rows
-    ]
     for row in table.rows:
         reasons = [f"{row.name}: no {metric}, since {why}." for metric, why in row.absent.items()]
         footnotes.extend(reason for reason in reasons if reason not in footnotes)
-    found = {e.kind for row in table.rows for e in row.estimates if e.kind is not None}
+    kinds = {e.kind for row in table.rows for e in row.estimates if e.kind is not None}
     return TableText(
-        columns=tuple((name, arrows[name]) for name in table.columns),
-        rows=tuple(rows),
+        columns=tuple((row.name, row.title) for row in table.rows),
+        metrics=tuple(metrics),
         footnotes=tuple(footnotes),
-        kinds=tuple((words.CHIPS[kind], words.KINDS[kind]) for kind in words.KINDS if kind in found),
+        kinds=tuple((words.CHIPS[kind], words.KINDS[kind]) for kind in words.KINDS if kind in kinds),
     )
 
 
@@ -94,12 +103,10 @@ def cell_text(estimate: Estimate, footnotes: tuple[int, ...] = ()) -> CellText:
 
 
 def tiles(table: Table) -> list[Tile]:
-    """The model's main numbers: one per column that has a direction, those of likelihood in bits where it
-    can."""
-    chosen = [e for e in table.row("model").estimates if e.better is not None]
-    if any(e.name == "bits/dim" for e in chosen):
-        chosen = [e for e in chosen if e.kind is None or e.name == "bits/dim"]
-    chosen = [e for e in chosen if not e.name.endswith("bias-corrected")]
+    """The main numbers: a likelihood, in bits where it can be, and the first others that have a direction."""
+    directed = [e for e in table.subject.estimates if e.better is not None and not e.name.endswith("bias-corrected")]
+    likelihoods = sorted((e for e in directed if e.kind is not None), key=lambda e: e.name != "bits/dim")
+    chosen = [*likelihoods[:1], *(e for e in directed if e.kind is None)]
     return [Tile(name=e.name, cell=cell_text(e), beside=_beside(table, e.name)) for e in chosen[:MAX_TILES]]
 
 

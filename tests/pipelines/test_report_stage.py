@@ -103,6 +103,7 @@ def cell(value, error=None, **options):
         (cell(4.0874628, 0.0), ("4.087", "± 0")),
         (cell(-0.0001, 0.2), ("0.00", "± 0.20")),
         (cell(2.0), ("2", "")),
+        (cell(3e-17, 2e-18), ("0", "± 0")),
         (cell(float("-inf")), ("−∞", "")),
         (cell(1.5e7), ("1.5e+07", "")),
     ],
@@ -126,4 +127,4 @@ def test_equal_notes_share_a_footnote():
     table = Table(rows=rows, num=1, reference="train", num_reference=1, extractor="e", fingerprint="e", num_features=1)
     text = table_text(table)
     assert text.footnotes == ("few",)
-    assert text.rows[0].cells[0].footnotes == (1,)
+    assert text.metrics[0].cells[0].footnotes == (1,)

@@ -14,7 +14,7 @@ from genpipe.pictures import CHART_PIXELS, Theme, blank_figure, dress, legend
 from genpipe.pipelines.features.compute import logits_of
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
-from genpipe.pipelines.report.panels.modes import shares_figure
+from genpipe.pipelines.report.panels.modes import FEW_BARS, shares_figure
 from genpipe.pipelines.report.picture import picture
 
 Array = npt.NDArray[Any]
@@ -85,6 +85,7 @@ def panel(contents: Contents) -> Panel | None:
             "accuracy": words.number(100 * accuracy, 1),
             "error": words.number(error, 3),
             "num": len(labels),
+            "many": logits.shape[1] > FEW_BARS,
         },
         pictures=pictures,
         metrics={"classifier accuracy": accuracy, "classifier calibration error": error},

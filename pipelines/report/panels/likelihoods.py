@@ -115,6 +115,8 @@ def histograms_figure(shown: Mapping[str, Array], unit: str, theme: Theme) -> Fi
         values = np.clip(shown[name], low, high)
         axes.hist(values, edges, weights=np.full(len(values), 100 / len(values)), label=NAMES[name], **options)
     dress(axes, theme)
+    tallest = max(bar.get_height() for bar in axes.containers[0])
+    axes.set_ylim(0, max(1.6 * tallest, 5))  # noise is often one bar that would flatten all others
     axes.set(xlim=(low, high), xlabel=unit, ylabel="share [%]")
     legend(axes, theme, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0, handletextpad=0.4)
     return figure

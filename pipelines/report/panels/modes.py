@@ -17,6 +17,7 @@ from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import picture
 
 Array = npt.NDArray[Any]
+FEW_BARS = 12  # as many as a phone can show
 WITHIN = 3.0  # standard deviations that count as being in a mode (Srivastava et al., 2017, sec. 4.1)
 
 
@@ -36,7 +37,7 @@ def panel(contents: Contents) -> Panel | None:
     return Panel(
         name="modes",
         title="Modes",
-        values={"hint": hint},
+        values={"hint": hint, "many": len(names) > FEW_BARS},
         pictures={
             "modes": picture(
                 lambda theme: shares_figure(names, real, model, "mode", theme),
