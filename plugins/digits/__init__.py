@@ -1,4 +1,4 @@
-"""The data set `digits`: 1,797 real handwritten digits of 8 × 8 pixels, part of scikit-learn."""
+"""Real handwritten digits of 8 × 8 pixels, part of scikit-learn: 1,797 of them, and three at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ DIGITS = Dataset(
     events=("image",),
 )
 
+STACKED_DIGITS = Dataset(
+    name="stacked_digits",
+    summary="three digits in the channels of an image of 8×8 pixels, 1,000 classes: how many modes does a model cover?",
+    config="genpipe.plugins.digits.config:StackedDigitsConfig",
+    build="genpipe.plugins.digits.stacked:build",
+    events=("image",),
+)
+
 
 @hookimpl
 def register_datasets() -> list[Dataset]:
-    return [DIGITS]
+    return [DIGITS, STACKED_DIGITS]

@@ -1,3 +1,6 @@
+import dataclasses
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,8 +8,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from genpipe.data import read_whole
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, UsageError
+from genpipe.evaluation import Reference, Shard
+from genpipe.plugins.files import fashion_mnist
+from genpipe.plugins.files.config import FashionMnistConfig
+from genpipe.plugins.mode_kl import metric as mode_kl
+from genpipe.plugins.mode_kl.config import ModeKLConfig
 from genpipe.plugins.trained_features import autoencoder, classifier
 from genpipe.plugins.trained_features.calibration import NUM_BINS, reliability
 from genpipe.plugins.trained_features.config import AutoencoderConfig, ClassifierConfig
@@ -73,6 +82,35 @@ def test_what_it_is_judged_by_is_seen_by_nothing_else():
     parts = parts_of(100, 0, "classifier")
     assert sorted(np.concatenate([parts.fit, parts.stop, parts.judge])) == list(range(100))
     assert (len(parts.fit), len(parts.stop), len(parts.judge)) == (70, 15, 15)
+
+
+def test_a_collapsed_class_of_real_digits_is_caught_by_name(trained):
+    names = tuple(str(digit) for digit in range(10))
+    metric = mode_kl.build(ModeKLConfig())
+    none = torch.zeros(1, 1, dtype=torch.float64)
+    metric.prepare(
+        Reference(
+            spec=dataclasses.replace(DIGITS, class_names=names),
+            train=PIXELS,
+            held_out=PIXELS,
+            train_features=none,
+            held_out_features=none,
+            extractor="classifier",
+            fingerprint=trained.fingerprint,
+        )
+    )
+
+    def state(which):
+        x = torch.from_numpy(PIXELS[REST][which])
+        return metric.shard(Shard(x=x, logits=trained.logits(x)))
+
+    labels = LABELS[REST]
+    metric.calibrate({"train": state(np.arange(500) < 250)})
+    whole, without = metric.result(state(np.arange(500) >= 250)), metric.result(state(labels != 7))
+    assert whole[1].value == 10
+    assert without[1].value == 9
+    assert without[1].notes[0].startswith("collapsed: 7 (")
+    assert without[0].value > whole[0].value + 2 * whole[0].standard_error
 
 
 def test_labels_of_noise_are_no_better_than_chance():
@@ -156,3 +194,21 @@ def test_bad_splits_are_named():
     made = prepared(max_steps=1)
     with pytest.raises(DataError, match=r"values in \[0, 255\], expected whole numbers 0 … 16"):
         made(torch.tensor([0, 255], dtype=torch.uint8).repeat(32).reshape(1, 1, 8, 8))
+
+
+@pytest.mark.slow
+def test_fashion_mnist_is_told_apart_and_the_judgement_of_it_holds():
+    root = Path(os.environ.get("GENPIPE_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
+    folder = root / "fashion-mnist"
+    if not folder.is_dir():
+        pytest.skip(f"no Fashion-MNIST in {folder}: set GENPIPE_TEST_DATA to the folder that holds fashion-mnist/")
+    raw = read_whole(fashion_mnist.build(FashionMnistConfig(folder=str(folder), part="test"), 0))
+    made = classifier.build(ClassifierConfig())
+    made.prepare(raw.spec, SimpleNamespace(x=raw.x[:7000], y=raw.y[:7000]), raw.x[:1])
+    logits = torch.cat([made.logits(x) for x in torch.from_numpy(raw.x[7000:]).split(256)])
+    y = torch.from_numpy(raw.y[7000:])
+    accuracy = float((logits.argmax(dim=1) == y).double().mean())
+    last = made.history[-1]
+    assert accuracy > 0.82
+    assert abs(last["accuracy"] - accuracy) < 4 * (last["accuracy standard error"] + 0.007)
+    assert reliability(logits, y).error < 0.1
