@@ -92,6 +92,9 @@ def show_family(name: str) -> None:
     click.echo(f"data        {', '.join(record.events)}")
     if record.samplers:
         click.echo(f"samplers    {', '.join(record.samplers)}")
+    for name, defaults in record.estimators.items():
+        options = ", ".join(f"{option}={value}" for option, value in defaults.items())
+        click.echo(f"estimator   {name} ({options})")
     for paper in record.papers:
         click.echo(f"paper       {paper}")
     print_options(record.config_class)

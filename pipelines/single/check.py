@@ -9,6 +9,7 @@ from genpipe.config import Component
 from genpipe.errors import nearest
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.evaluate.check import check_evaluation
+from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.sample.config import SampleConfig
 from genpipe.pipelines.single.config import SingleConfig
 from genpipe.registry import Registry
@@ -21,6 +22,7 @@ def check(config: SingleConfig, registry: Registry) -> Iterator[tuple[str, str]]
     """(key, message) of each mistake."""
     yield from check_model(config.data, config.model, config.train, config.sample, registry)
     yield from check_evaluation(config.data, config.evaluate, registry)
+    yield from _estimators(config.evaluate, registry.get("family", config.model.name))
 
 
 def check_model(
@@ -63,6 +65,20 @@ def _sampling(sample: SampleConfig, family: Family) -> Iterator[tuple[str, str]]
         yield "sample.eta", f"the sampler '{chosen}' takes no eta; it is an option of '{ETA_SAMPLER}'"
     if sample.labels and not family.conditional:
         yield "sample.labels", f"family '{family.name}' takes no labels"
+
+
+def _estimators(evaluate: EvaluateConfig, family: Family) -> Iterator[tuple[str, str]]:
+    """Of a metric's option `estimators`: those that the one family here does not have."""
+    for number, metric in enumerate(evaluate.metrics or ()):
+        for position, asked in enumerate(getattr(metric.config, "estimators", ())):
+            key, known = f"evaluate.metrics.{number}.estimators.{position}", family.estimators.get(asked.name)
+            if known is None:
+                hint = nearest(asked.name, family.estimators)
+                yield f"{key}.name", f"family '{family.name}' has no estimator '{asked.name}' of its likelihood{hint}"
+                continue
+            for option in ("num_samples", "num_steps"):
+                if getattr(asked, option, None) is not None and option not in known:
+                    yield f"{key}.{option}", f"the estimator '{asked.name}' has no {option}; it has {', '.join(known)}"
 
 
 def _plural(events: tuple[str, ...]) -> str:

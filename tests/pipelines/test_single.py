@@ -64,6 +64,20 @@ def test_a_metric_given_twice_is_a_mistake():
     }
 
 
+def test_an_estimator_that_the_family_lacks_is_a_mistake_and_an_option_that_it_takes_not():
+    def asked(**estimator):
+        return {**VAE, "evaluate": {"metrics": [{"name": "likelihood", "estimators": [estimator]}]}}
+
+    key = "evaluate.metrics.0.estimators.0"
+    assert mistakes(asked(name="ivae")) == {
+        (f"{key}.name", "family 'vae' has no estimator 'ivae' of its likelihood; did you mean 'iwae'?")
+    }
+    assert mistakes(asked(name="iwae", num_steps=5)) == {
+        (f"{key}.num_steps", "the estimator 'iwae' has no num_steps; it has num_samples")
+    }
+    load_recipe(asked(name="ais", num_steps=5, num_samples=3), registry=registry())
+
+
 def test_a_group_that_cannot_train_is_a_mistake():
     assert mistakes({**VAE, "model": "gaussian_mixture"}, ["train.workers=2"]) == {
         (

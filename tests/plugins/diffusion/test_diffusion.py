@@ -196,6 +196,28 @@ def test_with_the_ideal_denoiser_the_bound_is_close_to_the_density_and_below(pre
     assert -0.01 < gaps[1] < 0.05
 
 
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_with_the_ideal_denoiser_the_flow_gives_the_density_and_its_check_says_how_nearly(prediction_type: str) -> None:
+    model = ideal(prediction_type=prediction_type)
+    z = math.sqrt(VARIANCE) * torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    fine, coarse = (model.log_prob(z, estimator={"name": "probability_flow", "num_steps": steps}) for steps in (50, 4))
+    assert fine.kind == "estimate"
+    assert fine.check is not None
+    assert coarse.check is not None
+    assert float((fine.nats - exact_log_density(z)).abs().mean()) < 2e-3
+    assert float(fine.check.abs().mean()) < 5e-3
+    assert float(coarse.check.abs().mean()) > 0.05
+    with pytest.raises(UsageError, match="even number"):
+        model.log_prob(z, estimator={"name": "probability_flow", "num_steps": 5})
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_with_the_ideal_denoiser_the_score_is_the_datas(prediction_type: str) -> None:
+    model = ideal(prediction_type=prediction_type)
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(model.score(x), -x / VARIANCE, rtol=1e-2, atol=1e-2)
+
+
 def test_timesteps_of_the_bound_follow_the_fall_of_log_snr() -> None:
     model = made()
     shares = model.cumulative_weights.diff()

@@ -72,6 +72,37 @@ def test_with_another_posterior_the_bound_is_lower() -> None:
     assert (model.log_density(z, None, Noise(0, "x")).nats < marginal.log_prob(z)).all()
 
 
+def test_more_codes_and_annealing_close_what_the_bound_leaves_open() -> None:
+    model, marginal = linear_gaussian(num_elbo_samples=200)
+    model.encoder.offset = torch.tensor([0.3])
+    x = marginal.sample((40,))
+    gaps = {
+        name: float((marginal.log_prob(x) - model.log_prob(x, estimator=estimator).nats).mean())
+        for name, estimator in {
+            "elbo": None,
+            "8": {"name": "iwae", "num_samples": 8},
+            "300": {"name": "iwae", "num_samples": 300},
+            "ais": {"name": "ais", "num_samples": 8, "num_steps": 40},
+        }.items()
+    }
+    assert gaps["elbo"] > gaps["8"] > gaps["300"]
+    assert gaps["elbo"] > 0.3
+    assert abs(gaps["300"]) < 0.1
+    assert abs(gaps["ais"]) < 0.15
+
+
+def test_annealing_is_checked_by_an_upper_bound_on_draws_of_the_model() -> None:
+    model, marginal = linear_gaussian(num_elbo_samples=1)
+    x = marginal.sample((40,))
+    few, many = (
+        model.log_prob(x, estimator={"name": "ais", "num_samples": 2, "num_steps": steps}) for steps in (3, 40)
+    )
+    assert few.kind == "lower_bound"
+    assert few.check is not None
+    assert many.check is not None
+    assert float(few.check.mean()) > 3 * abs(float(many.check.mean()))
+
+
 def test_the_bounds_two_terms_are_those_of_torchs_distributions() -> None:
     model = made(DIGITS)
     z = torch.rand(5, 1, 8, 8) * 2 - 1
