@@ -20,7 +20,7 @@ NEEDS = {
     "features": "features of samples",
     "logits": "class logits of samples",
     "likelihood": "log-probabilities of held-out data",
-    "densities": "log-probabilities, and data whose density is known",
+    "densities": "samples, and data whose density is known",
 }
 DATA = {"image": "images", "vector": "vectors", "sequence": "sequences", "2d": "points in the plane"}
 
@@ -73,7 +73,7 @@ def _feature_facts(record: FeatureExtractor) -> dict[str, str]:
     return {
         "data": ", ".join(DATA[kind] for kind in record.events),
         "dimensions": record.dims,
-        "trained": "on a third split (data.features_fraction)" if record.trains else "no",
+        "trained": "on data.features_fraction" if record.trains else "no",
         "logits": "yes" if record.has_logits else "no",
     }
 

@@ -21,14 +21,10 @@ STEP = 13
 
 @dataclass(frozen=True, kw_only=True)
 class Misbehaving(Assignment):
-    """act: what worker 1 does at step 13 ("kill", "hang", "raise", "diverge" or ""); times: in how many attempts.
-
-    parallel: train.parallel.
-    """
+    """act: what worker 1 does at step 13 ("kill", "hang", "raise", "diverge" or ""); times: in how many attempts."""
 
     act: str = ""
     times: int = 1
-    parallel: str = "replicate"
 
     def carry_out(
         self, registry: Any, progress: Any, *, stored: Any = None, group: Any = None
@@ -40,7 +36,7 @@ class Misbehaving(Assignment):
         model = Codebook()
         if group is not None and group.rank == 1 and self.act and len(list(marks.iterdir())) <= self.times:
             model = Acting(self.act)
-        return model, run(model, Path(self.scratch), progress, group=group, checkpoint_every=5, parallel=self.parallel)
+        return model, run(model, Path(self.scratch), progress, group=group, checkpoint_every=5)
 
 
 class Acting(Codebook):
