@@ -11,7 +11,7 @@ class FrechetConfig(Config):
     """Options of the metric `frechet`."""
 
     num_corrected: int = Field(
-        1024,
+        512,
         ge=2,
         description="examples of either side, at most, that bias and standard error are estimated from",
     )

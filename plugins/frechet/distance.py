@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,26 +17,27 @@ LEAST_PIVOT = 1e-10
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A Gaussian fitted to num examples: its mean (D,) and a factor (D, r) of its covariance, factor · factorᵀ.
+    """A Gaussian fitted to num examples: its mean (D,), and a factor (D, r) of its covariance, factor · factorᵀ.
 
-    inverse: (r, D), whose product with the factor is the identity; None where the factor is lower triangular.
+    variance: the covariance's trace. inverse: (r, D), whose product with the factor is the identity; None where the
+    factor is lower triangular.
     """
 
     num: int
     mean: Tensor
+    variance: float
     factor: Tensor
     inverse: Tensor | None = None
-
-    @property
-    def variance(self) -> Tensor:
-        """The covariance's trace."""
-        return self.factor.square().sum()
 
     def whiten(self, x: Tensor) -> Tensor:
         """x: (N, D), centred; gives (N, r), whose covariance is the identity where x's is this Gaussian's."""
         if self.inverse is not None:
             return x @ self.inverse.T
         return torch.linalg.solve_triangular(self.factor, x.T, upper=False).T
+
+    def without_factor(self) -> Gaussian:
+        """Where memory counts, and no more is asked."""
+        return replace(self, factor=self.factor[:0], inverse=None)
 
 
 def gaussian(moments: Moments, all_features: Tensor | None = None) -> Gaussian:
@@ -46,28 +47,30 @@ def gaussian(moments: Moments, all_features: Tensor | None = None) -> Gaussian:
     its decomposition, if they are fewer than its dimensions.
     """
     num, mean = int(moments.num), moments.mean
-    if all_features is not None and num <= len(mean):
-        return Gaussian(num, mean, (all_features - mean).T / math.sqrt(num - 1), torch.empty(0))
     covariance = moments.m2 / (num - 1)
+    variance = float(covariance.trace())
+    if all_features is not None and num <= len(mean):
+        return Gaussian(num, mean, variance, (all_features - mean).T / math.sqrt(num - 1), torch.empty(0))
     if num > len(mean):
         factor, info = torch.linalg.cholesky_ex(covariance)
         pivots = factor.diagonal().square()
         if int(info) == 0 and bool((pivots > LEAST_PIVOT * covariance.diagonal()).all()):
-            return Gaussian(num, mean, factor)
+            return Gaussian(num, mean, variance, factor)
     values, vectors = torch.linalg.eigh(covariance)
     # What should be 0 comes out as rounding of the largest eigenvalue; its square root would count. Rank is at most
     # N − 1.
     keep = values > values[-1].clamp(min=0) * len(values) * torch.finfo(torch.float64).eps
     keep[: max(len(values) - (num - 1), 0)] = False
     roots = values[keep].sqrt()
-    return Gaussian(num, mean, vectors[:, keep] * roots, (vectors[:, keep] / roots).T)
+    return Gaussian(num, mean, variance, vectors[:, keep] * roots, (vectors[:, keep] / roots).T)
 
 
 @dataclass(frozen=True)
 class FrechetDistance:
     """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½) (Dowson & Landau, 1982, eq. 4; Heusel et al., 2017, eq. 6).
 
-    With Σ = A Aᵀ, the eigenvalues s of (Σ₁Σ₂)^½ are the singular values of A₂ᵀA₁ = V diag(s) Uᵀ.
+    With Σ = A Aᵀ, the eigenvalues s of (Σ₁Σ₂)^½ are the singular values of A₂ᵀA₁ = V diag(s) Uᵀ. The second Gaussian's
+    factor is not kept.
     """
 
     first: Gaussian
@@ -77,19 +80,19 @@ class FrechetDistance:
 
     @property
     def value(self) -> float:
-        shift = (self.first.mean - self.second.mean).square().sum()
-        distance = shift + self.first.variance + self.second.variance - 2 * self.s.sum()
-        return max(float(distance), 0.0)
+        shift = float((self.first.mean - self.second.mean).square().sum())
+        return max(shift + self.first.variance + self.second.variance - 2 * float(self.s.sum()), 0.0)
 
 
-def frechet_distance(first: Gaussian, second: Gaussian) -> FrechetDistance:
-    cross = second.factor.T @ first.factor
+def frechet_distance(first: Gaussian, second: Gaussian, cross: Tensor | None = None) -> FrechetDistance:
+    """cross: A₂ᵀA₁ (r₂, r₁), where the second Gaussian comes without its factor."""
+    cross = second.factor.T @ first.factor if cross is None else cross
     _, u = torch.linalg.eigh(cross.T @ cross)
     # The square roots of eigenvalues would have the error of the square root of the largest; these norms have that of
     # the largest itself.
     s = torch.linalg.vector_norm(cross @ u, dim=0)
     zero = s <= s.max() * len(s) * torch.finfo(torch.float64).eps if len(s) else s > 0
-    return FrechetDistance(first, second, s.masked_fill(zero, 0.0), u)
+    return FrechetDistance(first, second.without_factor(), s.masked_fill(zero, 0.0), u)
 
 
 @dataclass(frozen=True)
@@ -118,15 +121,13 @@ def correction(found: FrechetDistance, first: Tensor, second: Tensor) -> Correct
     bias, variance = 0.0, 0.0
     for of, x, sign in ((found.first, first, 1.0), (found.second, second, -1.0)):
         centred = x - of.mean
-        if sign > 0:
-            z = of.whiten(centred) @ u
-        else:
-            z = (centred @ (found.first.factor @ u)) / s.masked_fill(s == 0, torch.inf)
+        z = of.whiten(centred) if sign > 0 else centred @ found.first.factor
+        z = z @ u if sign > 0 else (z @ u).div_(s.masked_fill(s == 0, torch.inf))
         squares = z.square_()
         linear = 2 * sign * (centred @ shift) + centred.square().sum(dim=1) - squares @ s
         # Σᵢⱼ wᵢⱼ (zᵢ zⱼ − δᵢⱼ)² = Σᵢⱼ wᵢⱼ zᵢ² zⱼ² − 2 Σᵢ wᵢᵢ zᵢ² + Σᵢ wᵢᵢ
         own = weight.diagonal()
         quadratic = ((squares @ weight) * squares).sum(dim=1) - 2 * (squares @ own) + own.sum()
-        bias += float(of.variance + 0.5 * quadratic.mean()) / of.num
+        bias += (of.variance + 0.5 * float(quadratic.mean())) / of.num
         variance += float(linear.var(correction=1)) / of.num
     return Correction(bias, variance)

@@ -40,6 +40,11 @@ class Frechet(Metric):
             raise GenpipeError(f"frechet: a covariance needs at least 2 examples, got {int(found.num)} of {name}")
         return gaussian(found, features if len(features) == found.num else None), features
 
+    def _across(self, state: State) -> tuple[Gaussian, Tensor, Tensor]:
+        """A row's Gaussian, whose factor is not kept beside its product with the other's: both are D²."""
+        own, features = self._fit(state, "the row")
+        return own.without_factor(), own.factor.T @ self._real.factor, features
+
     def shard(self, shard: Shard) -> State:
         assert shard.features is not None
         return {
@@ -51,8 +56,8 @@ class Frechet(Metric):
         return {**merge(first, second), **self._sample.merge(first, second)}
 
     def result(self, state: State) -> list[Estimate]:
-        own, features = self._fit(state, "the row")
-        found = frechet_distance(self._real, own)
+        own, cross, features = self._across(state)
+        found = frechet_distance(self._real, own, cross)
         notes, dims = [], len(own.mean)
         if min(own.num, self._real.num) < 2 * dims:
             notes.append(

@@ -34,7 +34,7 @@ class KernelDistance(Metric):
     def calibrate(self, real: Mapping[str, State]) -> None:
         features = real["train"]["features"]
         self._check(features, "the training split")
-        self._centre, self._kernel = self._made_for(features)
+        self._origin, self._kernel = self._made_for(features)
         self._real = self._working(features)
         self._within = within(self._real, self._kernel)
 
@@ -59,7 +59,7 @@ class KernelDistance(Metric):
 
     def _working(self, features: Tensor) -> Tensor:
         dtype = torch.float32 if features.shape[1] >= FLOAT32_DIMS else torch.float64
-        return (features - self._centre).to(dtype)
+        return (features if self._origin is None else features - self._origin).to(dtype)
 
     @staticmethod
     def _check(features: Tensor, name: str) -> None:
@@ -70,8 +70,8 @@ class KernelDistance(Metric):
     def _title(self, reference: Reference) -> str: ...
 
     @abstractmethod
-    def _made_for(self, real: Tensor) -> tuple[Tensor, Kernel]:
-        """What is subtracted from features, (D,), and the kernel of what is left."""
+    def _made_for(self, real: Tensor) -> tuple[Tensor | None, Kernel]:
+        """What is subtracted from features, (D,) or nothing, and the kernel of what is left."""
 
 
 class Kid(KernelDistance):
@@ -80,8 +80,8 @@ class Kid(KernelDistance):
     def _title(self, reference: Reference) -> str:
         return reference.title("KID", "KID")
 
-    def _made_for(self, real: Tensor) -> tuple[Tensor, Kernel]:
-        return torch.zeros_like(real[0]), polynomial  # which sees where the origin is
+    def _made_for(self, real: Tensor) -> tuple[Tensor | None, Kernel]:
+        return None, polynomial  # which sees where the origin is
 
 
 class Mmd(KernelDistance):
@@ -95,7 +95,7 @@ class Mmd(KernelDistance):
     def _title(self, reference: Reference) -> str:
         return reference.title("MMD²(Inception)", "MMD²")
 
-    def _made_for(self, real: Tensor) -> tuple[Tensor, Kernel]:
+    def _made_for(self, real: Tensor) -> tuple[Tensor | None, Kernel]:
         unit = median_distance(real)
         # Distances are differences of squared norms, which are small around the mean.
         return real.mean(dim=0), gaussians([unit * bandwidth for bandwidth in self._bandwidths])
