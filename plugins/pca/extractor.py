@@ -11,7 +11,7 @@ from torch import Tensor
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
 from genpipe.evaluation import Examples, FeatureExtractor, LabelledExamples
-from genpipe.feature_input import read
+from genpipe.feature_input import check_range, read
 from genpipe.plugins.pca.components import Principal, by_covariance, by_iteration
 from genpipe.plugins.pca.config import PCAConfig
 from genpipe.units import Units
@@ -48,11 +48,11 @@ class PCA(FeatureExtractor):
         self._found = self._cut(found)
 
     def _use(self, spec: DataSpec) -> None:
-        self._spec = spec
-        self._units = Units(spec) if spec.event == "vector" else None
+        self._spec, self._units = spec, Units(spec)
 
     def _flat(self, x: Tensor) -> Tensor:
-        return (x if self._units is None else self._units.to_network(x, None)).to(torch.float64).flatten(start_dim=1)
+        z = self._units.to_network(x, None) if self._spec.event == "vector" else x
+        return z.to(torch.float64).flatten(start_dim=1)
 
     def _blocks(self, train: Examples) -> Iterator[Tensor]:
         rows = max(1, BLOCK_BYTES // (8 * self._spec.num_dimensions))
@@ -71,6 +71,8 @@ class PCA(FeatureExtractor):
         return Principal(found.mean, found.variance[:keep], found.directions[:keep])
 
     def __call__(self, x: Tensor) -> Tensor:
+        """DataError where x has another shape, is not finite or leaves the data set's range."""
+        check_range(self._units.check(x), self._spec)
         seen = (self._flat(x) - self._found.mean) @ self._found.directions.T
         return seen / self._found.variance.sqrt() if self._config.whiten else seen
 

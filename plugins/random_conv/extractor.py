@@ -71,7 +71,9 @@ class RandomConv(FeatureExtractor):
 
     def _convolved(self, layer: int, h: Tensor) -> Tensor:
         convolve, _ = CONVOLUTIONS[self._space]
-        answer: Tensor = convolve(h, self._weights[layer], padding=self._config.kernel_size // 2)
+        # On a GPU, too, in float32 and the same each time.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            answer: Tensor = convolve(h, self._weights[layer], padding=self._config.kernel_size // 2)
         return answer
 
     def _active(self, layer: int, h: Tensor) -> Tensor:

@@ -82,3 +82,14 @@ def test_fingerprint_follows_data_and_options_but_not_the_order_of_sums():
     first = prepared().fingerprint
     assert prepared(X[::-1].copy()).fingerprint == first
     assert len({first, prepared(X * 2).fingerprint, prepared(whiten=True).fingerprint}) == 3
+
+
+def test_what_is_not_of_the_data_set_is_refused():
+    made = prepared()
+    for x, message in (
+        (torch.full((1, 1, 6, 8), torch.nan), "not finite"),
+        (torch.full((1, 1, 6, 8), 300.0), r"expected \[-100, 100\]"),
+        (torch.zeros(1, 1, 8, 6), r"expected \(B, 1, 6, 8\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            made(x)
