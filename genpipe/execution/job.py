@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import platform
 import shutil
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any, TextIO
 
 from genpipe.artifacts import publish, staging, verify
 from genpipe.errors import ArtifactError, GenpipeError, StoreError
+from genpipe.execution.output import output_to, warnings_of
 from genpipe.execution.peak_memory import PeakMemory
 from genpipe.execution.pulse import STALL_SECONDS, pulsing
 from genpipe.execution.turns import Taken, sole_maker
@@ -117,13 +115,13 @@ def run_job(job: Job, *, redirect: bool) -> Outcome:
         job = job.on_this_machine()
     except (GenpipeError, OSError) as error:  # there is no place for a log
         return _failed(job, started, str(error), getattr(error, "exit_code", 1))
-    with _warnings_of("genpipe.stores") as warnings:
+    with warnings_of("genpipe.stores") as warnings:
         return replace(_run_here(job, started, redirect), warnings=tuple(warnings))
 
 
 def _run_here(job: Job, started: float, redirect: bool) -> Outcome:
     try:
-        with open(job.log, "a", buffering=1) as log, _output_to(log, redirect):
+        with open(job.log, "a", buffering=1) as log, output_to(log, redirect=redirect):
             try:
                 with pulsing(Path(job.progress), log, job.stall_seconds) if redirect else contextlib.nullcontext():
                     summary = _work(job, on_ray=redirect)
@@ -262,61 +260,3 @@ def environment(job: Job) -> dict[str, Any]:
     if job.resources.gpus and torch.cuda.is_available():  # the GPUs of a step with several workers are theirs
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
-
-
-@contextlib.contextmanager
-def _warnings_of(name: str) -> Iterator[list[str]]:
-    """What is logged as a warning meanwhile, from any thread: each text once."""
-    found: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if (text := record.getMessage()) not in found:
-                found.append(text)
-
-    collector = Collector(logging.WARNING)
-    logger = logging.getLogger(name)
-    logger.addHandler(collector)
-    try:
-        yield found
-    finally:
-        logger.removeHandler(collector)
-
-
-@contextlib.contextmanager
-def _output_to(log: TextIO, redirect: bool) -> Iterator[None]:
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    here = threading.get_ident()
-    handler.addFilter(lambda record: record.thread == here)  # the driver's other threads have no part in a step
-    root = logging.getLogger("genpipe")
-    root.addHandler(handler)
-    level = root.level
-    root.setLevel(logging.INFO)
-    try:
-        if redirect:
-            with _descriptors_to(log):
-                yield
-        else:
-            yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-
-
-@contextlib.contextmanager
-def _descriptors_to(log: TextIO) -> Iterator[None]:
-    """Output of C code and subprocesses included, which is why file descriptors and not sys.stdout are moved."""
-    saved = {number: os.dup(number) for number in (1, 2)}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for number in saved:
-        os.dup2(log.fileno(), number)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in saved.items():
-            os.dup2(copy, number)
-            os.close(copy)

@@ -22,6 +22,8 @@ ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 LOST_SECONDS = 60.0  # for how long a dashboard that went away is asked again
+READY_SECONDS = 120.0  # for how long one is asked again whose node's agent, which starts jobs, is not up yet
+NOT_READY = "No available agent to submit job"  # Ray's words
 END_SECONDS = 60.0  # between the end of a job's output and its end
 TALKATIVE = (  # of uploads, and of streams that close
     "ray._private.runtime_env.packaging",
@@ -98,21 +100,26 @@ class Dashboard:
         return [job for job in self.jobs() if job.base == request.id]
 
     def submit(self, request: Request, number: int) -> str:
-        """Sends a request; gives the job's id. number: of the attempt, from 1."""
+        """Sends a request, to a cluster that is only starting too; gives the job's id. number: of the attempt, from 1."""
         job_id = request.id if number == 1 else f"{request.id}-{number}"
+        deadline = time.monotonic() + READY_SECONDS
         with TemporaryDirectory(prefix="genpipe-") as folder, self._told():
             write(request.files, Path(folder))
-            try:
-                self._client.submit_job(
-                    entrypoint=request.entrypoint,
-                    submission_id=job_id,
-                    runtime_env={"working_dir": folder, "env_vars": dict(request.environment)},
-                    metadata={RECIPE: Path(request.recipe).stem, BASE: request.id},
-                )
-            except RuntimeError as error:
-                if "already exists" not in str(error):  # else somebody sent the same a moment ago
-                    raise
-        return job_id
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=request.entrypoint,
+                        submission_id=job_id,
+                        runtime_env={"working_dir": folder, "env_vars": dict(request.environment)},
+                        metadata={RECIPE: Path(request.recipe).stem, BASE: request.id},
+                    )
+                    return job_id
+                except RuntimeError as error:
+                    if "already exists" in str(error):  # somebody sent the same a moment ago
+                        return job_id
+                    if NOT_READY not in str(error) or time.monotonic() > deadline:
+                        raise
+                time.sleep(POLL_SECONDS)
 
     def cancel(self, job: RemoteJob) -> bool:
         """Asks a job to stop; False where it is over."""
@@ -193,13 +200,13 @@ def _check_address(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """GenpipeError, in seconds, where no Ray dashboard answers, or it does not let us in."""
+    """GenpipeError where no Ray dashboard answers, or it does not let us in; in seconds where nobody is there."""
     import requests
 
     token = token_to_send()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = requests.get(f"{address}/api/version", timeout=CONNECT_SECONDS, headers=headers)
+        answer = requests.get(f"{address}/api/version", timeout=(CONNECT_SECONDS, LOST_SECONDS), headers=headers)
     except requests.ConnectTimeout:
         raise GenpipeError(f"no dashboard answers at {address} within {CONNECT_SECONDS:g} seconds") from None
     except requests.RequestException as error:

@@ -41,6 +41,8 @@ class Shards(Weights):
     """
 
     def __init__(self, model: Model, group: TorchGroup, device: torch.device) -> None:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where FSDP puts its parts
         with torch.no_grad():
             group.broadcast([*model.parameters(), *model.buffers()])  # see Weights.broadcast
         self.group, self._peers, self._device, self._given = group, group.peers, device, model
@@ -50,7 +52,7 @@ class Shards(Weights):
         self._minimizing = False
         self.model, modules = self._in_parts(model)
         self._root = cast(FSDPModule, self.model)
-        self._use: Callable[..., Any] = self._prepared(modules)
+        self._use = self._prepared(modules)
         self._joined = list(self.model.parameters())
         self.parameters = [_part(parameter) for parameter in self._joined]
         self._places = {id(p): i for these in (self._joined, self.parameters) for i, p in enumerate(these)}
@@ -153,9 +155,7 @@ class Shards(Weights):
             self._root.set_requires_gradient_sync(False)
         self._apart()
         # The loss may reach other optimisers' parameters too, which it does not move.
-        wanted = {self._places[id(p)] for p in self.parameters if parameters is None} | {
-            self._places[id(p)] for p in parameters or ()
-        }
+        wanted = {self._places[id(p)] for p in (self.parameters if parameters is None else parameters)}
         for place, (joined, part) in enumerate(zip(self._joined, self.parameters, strict=True)):
             if place not in wanted:
                 joined.grad = None

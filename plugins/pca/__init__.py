@@ -17,8 +17,8 @@ def register_feature_extractors() -> list[FeatureExtractor]:
             events=("image", "vector", "sequence"),
             dims="num_components, 64 at most where it is not given",
             papers=(
-                "Pearson, 1901: On lines and planes of closest fit to systems of points in space",
-                "Halko, Martinsson & Tropp, 2011: Finding structure with randomness",
+                "Pearson (1901), On Lines and Planes of Closest Fit to Systems of Points in Space",
+                "Halko et al. (2011), Finding Structure with Randomness",
             ),
         )
     ]

@@ -16,6 +16,6 @@ def register_feature_extractors() -> list[FeatureExtractor]:
             build="genpipe.plugins.random_conv.extractor:build",
             events=("image", "sequence"),
             dims="twice the sum of channels: 160",
-            papers=("Naeem et al., 2020: Reliable fidelity and diversity metrics for generative models",),
+            papers=("Naeem et al. (2020), Reliable Fidelity and Diversity Metrics for Generative Models",),
         )
     ]

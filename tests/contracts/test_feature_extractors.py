@@ -62,7 +62,10 @@ pytestmark = pytest.mark.parametrize(("record", "spec", "x"), CASES)
 
 
 def options_for(record: components.FeatureExtractor) -> dict[str, Any]:
-    """Those that keep training short."""
+    """Those that keep training short, and name a network where one is asked for."""
+    if record.name in ("module", "module_classifier"):
+        flat = {"function": "tests.plugins.own_network.networks:flat", "output": 0}
+        return {**flat, "logits_output": 1} if record.has_logits else flat
     if any(field.is_required() for field in record.config_class.model_fields.values()):
         pytest.skip(f"features '{record.name}' need options that only their own plugin knows")
     return {"max_steps": 2} if "max_steps" in record.config_class.model_fields else {}

@@ -311,6 +311,7 @@ def server(tmp_path):
 @pytest.mark.slow
 def test_a_server_that_is_killed_midway_loses_nothing(run, space, server):
     first = run(tracking=server.uri)
+    sync(space)  # nothing is left to send, unless the server was slow
     assert tracked(server.uri, first)[1].info.status == "FINISHED"
     threading.Timer(1.5, server.stop).start()
     second = run("left.seconds=3", tracking=server.uri)

@@ -8,7 +8,9 @@ import pytest
 
 from genpipe.cli import jobs as commands
 from genpipe.errors import GenpipeError, UsageError
+from genpipe.submission import dashboard as dashboards
 from genpipe.submission.dashboard import ADDRESS_VARIABLE, Dashboard
+from genpipe.submission.request import Request
 
 pytest.importorskip("ray.job_submission")
 
@@ -146,6 +148,39 @@ def test_attaching_ends_as_the_job_did(serve, capsys, job, code, text):
         ended = (error.exit_code, str(error))
     assert ended == (code, text)
     assert capsys.readouterr().out == "what it printed\n"
+
+
+class Starting:
+    """A cluster whose head has no agent yet for the first few who ask."""
+
+    def __init__(self, times, text="No available agent to submit job, please try again later."):
+        self.times, self.text, self.asked = times, text, 0
+
+    def submit_job(self, **_):
+        self.asked += 1
+        if self.asked <= self.times:
+            raise RuntimeError(f"Request failed with status code 500: {self.text}")
+
+
+def submitted(serve, client):
+    dashboard = Dashboard(serve())
+    dashboard._client = client
+    return dashboard.submit(Request(recipe="vae.yaml", entrypoint="python -m genpipe run vae.yaml", files={}), 1)
+
+
+def test_a_cluster_that_is_only_starting_is_waited_for(serve, monkeypatch):
+    monkeypatch.setattr(dashboards, "POLL_SECONDS", 0)
+    assert submitted(serve, client := Starting(3)).startswith("vae-")
+    assert client.asked == 4
+    monkeypatch.setattr(dashboards, "READY_SECONDS", -1)
+    with pytest.raises(GenpipeError, match="No available agent"):
+        submitted(serve, Starting(3))
+
+
+def test_what_a_cluster_refuses_is_asked_for_once(serve):
+    with pytest.raises(GenpipeError, match="no such entrypoint"):
+        submitted(serve, client := Starting(1, "no such entrypoint"))
+    assert client.asked == 1
 
 
 def test_a_cluster_is_asked_for_where_none_is_given():

@@ -21,10 +21,14 @@ STEP = 13
 
 @dataclass(frozen=True, kw_only=True)
 class Misbehaving(Assignment):
-    """act: what worker 1 does at step 13 ("kill", "hang", "raise", "diverge" or ""); times: in how many attempts."""
+    """act: what worker 1 does at step 13 ("kill", "hang", "raise", "diverge" or ""); times: in how many attempts.
+
+    parallel: train.parallel.
+    """
 
     act: str = ""
     times: int = 1
+    parallel: str = "replicate"
 
     def carry_out(
         self, registry: Any, progress: Any, *, stored: Any = None, group: Any = None
@@ -36,7 +40,7 @@ class Misbehaving(Assignment):
         model = Codebook()
         if group is not None and group.rank == 1 and self.act and len(list(marks.iterdir())) <= self.times:
             model = Acting(self.act)
-        return model, run(model, Path(self.scratch), progress, group=group, checkpoint_every=5)
+        return model, run(model, Path(self.scratch), progress, group=group, checkpoint_every=5, parallel=self.parallel)
 
 
 class Acting(Codebook):

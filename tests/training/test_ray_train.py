@@ -104,6 +104,16 @@ def test_a_group_trains_to_the_bits_of_lockstep_and_tells_of_it(group: Any, tmp_
 
 
 @pytest.mark.slow
+def test_a_group_with_weights_in_parts_loses_a_worker_and_ends_as_with_whole_ones(group: Any, tmp_path: Path) -> None:
+    told, weights = group(act="kill", parallel="shard")
+    assert told["resumed_from"] == 10
+    expected = Codebook()
+    run(expected, tmp_path / "alone")
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(group: Any, tmp_path: Path) -> None:
     told, weights = group(act="kill")
     assert num_attempts(tmp_path) == 2
