@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from genpipe.config import Config, NotInKey
 
@@ -75,9 +76,14 @@ class TorchScriptConfig(OwnNetworkConfig):
 
     # A step's key knows the file by its content.
     path: Annotated[str, NotInKey()] = Field(description="the file, as torch.jit.save writes it")
-    sha256: str | None = Field(
-        None, pattern="^[0-9a-f]{64}$", description="digest that the file must have; null takes any"
-    )
+    sha256: str | None = Field(None, description="digest that the file must have; null takes any")
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_a_digest(cls, sha256: str | None) -> str | None:
+        if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise ValueError("expected 64 hexadecimal digits, in lower case")
+        return sha256
 
 
 class TorchScriptClassifierConfig(TorchScriptConfig, LogitsConfig):
@@ -88,10 +94,16 @@ class ModuleConfig(OwnNetworkConfig):
     """Options of the extractor `module`."""
 
     function: str = Field(
-        pattern=r"^[\w.]+:\w+$",
         description="package.module:function, which every machine can import; it is called with the data's "
         "genpipe.dataspec.DataSpec, and gives a torch.nn.Module or a function of a batch",
     )
+
+    @field_validator("function")
+    @classmethod
+    def _is_a_reference(cls, function: str) -> str:
+        if not re.fullmatch(r"[\w.]+:\w+", function):
+            raise ValueError("expected package.module:function")
+        return function
 
 
 class ModuleClassifierConfig(ModuleConfig, LogitsConfig):

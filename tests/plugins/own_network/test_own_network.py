@@ -15,7 +15,7 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, UsageError
 from genpipe.evaluation import INCEPTION_FINGERPRINT
 from genpipe.plugins.own_network import torchscript
-from genpipe.plugins.own_network.config import TorchScriptClassifierConfig
+from genpipe.plugins.own_network.config import ModuleConfig, TorchScriptClassifierConfig
 from genpipe.registry import registry
 from tests.plugins.own_network.networks import Small
 
@@ -224,3 +224,7 @@ def test_options_that_do_not_go_together_are_told():
     ):
         with pytest.raises(ValidationError, match=message):
             TorchScriptClassifierConfig(path="a.pt", **options)
+    with pytest.raises(ValidationError, match="expected 64 hexadecimal digits"):
+        TorchScriptClassifierConfig(path="a.pt", output=1, sha256="f58c")
+    with pytest.raises(ValidationError, match=r"expected package\.module:function"):
+        ModuleConfig(function="numpy.sum")
