@@ -16,7 +16,7 @@ from genpipe.dataspec import DataSpec
 from genpipe.pictures import DARK, LIGHT, class_styles, png
 from genpipe.pipelines.evaluate.likelihoods import ExampleLikelihoods
 from genpipe.pipelines.report.contents import read_contents
-from genpipe.pipelines.report.panels import costs, latent, likelihoods, modes, path, tradeoff
+from genpipe.pipelines.report.panels import classifier, costs, latent, likelihoods, modes, path, tradeoff
 from genpipe.pipelines.report.panels.classifier import expected_calibration_error, reliability
 from genpipe.pipelines.report.panels.latent import principal
 from genpipe.pipelines.report.panels.likelihoods import roc, typicality
@@ -24,6 +24,7 @@ from genpipe.pipelines.report.panels.modes import mode_shares
 from genpipe.pipelines.train.curves import curves_figure, lowest
 from genpipe.registry import registry
 from genpipe.table import Estimate, Row, Table
+from tests.pipelines.conftest import MIXTURE, run_stage
 
 RNG = np.random.default_rng(0)
 
@@ -197,3 +198,34 @@ def test_a_classifier_that_is_as_right_as_sure_is_calibrated_and_one_twice_as_su
     assert expected_calibration_error(sure) > 0.1
     assert sum(each.num for each in calibrated) == len(labels)
     assert reliability(np.array([[50.0, 0.0]]), np.array([1])) == [(1.0, 0.0, 1)]
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    """A run whose evaluation rests on a classifier."""
+    parent = tmp_path_factory.mktemp("classified")
+    data = run_stage(parent, "data", {"dataset": {"name": "moons", "num_examples": 600}, "features_fraction": 0.3})
+    model = run_stage(parent, "train", {"model": MIXTURE}, {"data": data})
+    inputs = {"data": data, "model": model, "samples": run_stage(parent, "sample", {}, {"model": model, "data": data})}
+    small = {"name": "classifier", "hidden": 32, "num_features": 8, "max_steps": 300}
+    inputs["features"] = run_stage(parent, "features", {"default": small}, {"data": data})
+    inputs["evaluation"] = run_stage(parent, "evaluate", {"metrics": ["novelty"]}, inputs)
+    return read_contents(inputs, registry(), "cpu")
+
+
+def test_a_classifier_shows_whether_it_can_be_believed_and_what_it_finds(classified):
+    found = classifier.panel(classified)
+    assert set(found.pictures) == {"reliability", "classes"}
+    assert found.metrics["classifier accuracy"] > 0.9
+    assert 0 <= found.metrics["classifier calibration error"] < 0.2
+    assert found.values["num"] == len(classified.test)
+
+
+def test_a_class_that_collapsed_is_seen(classified, monkeypatch):
+    """Samples that are real data of the first class alone."""
+    of_first = np.asarray(classified.test.x[:])[np.asarray(classified.test.y[:]) == 0]
+    monkeypatch.setitem(classified.__dict__, "samples", of_first)
+    shares = classifier.class_shares(classified, next(iter(classified.features.index.extractors)))
+    assert shares.samples[0] > 0.9
+    assert shares.held_out[0] == pytest.approx(0.5, abs=0.15)
+    assert shares.samples.sum() == pytest.approx(1)

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from genpipe import words
+from genpipe.parallel import Range
 from genpipe.pictures import CHART_PIXELS, Theme, blank_figure, dress, legend
 from genpipe.pipelines.features.compute import logits_of
 from genpipe.pipelines.report.contents import Contents
@@ -70,11 +71,9 @@ def panel(contents: Contents) -> Panel | None:
         "reliability": picture(lambda theme: reliability_figure(bins, theme), "Accuracy of predictions by confidence")
     }
     if logits.shape[1] <= MAX_CLASSES:
-        found = _classes_of_samples(contents, name)
-        names = [*contents.spec.class_names, *(str(k) for k in range(len(contents.spec.class_names), logits.shape[1]))]
-        shares = [np.bincount(each, minlength=logits.shape[1]) / len(each) for each in (logits.argmax(axis=1), found)]
+        shares = class_shares(contents, name)
         pictures["classes"] = picture(
-            lambda theme: shares_figure(names, shares[0], shares[1], "class", theme),
+            lambda theme: shares_figure(shares.names, shares.held_out, shares.samples, "class", theme),
             "Share of held-out data and of samples that the classifier puts into each class",
         )
     return Panel(
@@ -92,14 +91,26 @@ def panel(contents: Contents) -> Panel | None:
     )
 
 
-def _classes_of_samples(contents: Contents, name: str) -> Array:
-    extractor, samples = (
-        contents.features.restored(name, contents.spec, contents.device),
-        contents.samples[:MAX_SAMPLES],
-    )
-    parts = [torch.from_numpy(np.array(samples[k : k + BATCH])) for k in range(0, len(samples), BATCH)]
-    answer: Array = torch.cat([logits_of(extractor, name, part).argmax(dim=1) for part in parts]).numpy()
-    return answer
+class ClassShares(NamedTuple):
+    """Of held-out data and of samples, (K,) each, by the classifier's predictions."""
+
+    names: list[str]
+    held_out: Array
+    samples: Array
+
+
+def class_shares(contents: Contents, extractor: str) -> ClassShares:
+    """extractor: its id among the contents' features."""
+    kept, spec = contents.features[extractor], contents.spec
+    assert kept.num_logits is not None
+    restored = contents.features.restored(extractor, spec, contents.device)
+    shown = Range(0, min(len(contents.samples), MAX_SAMPLES))
+    parts = [torch.from_numpy(np.array(contents.samples[at.slice])) for at in shown.cut(BATCH)]
+    found = torch.cat([logits_of(restored, kept.name, part).argmax(dim=1) for part in parts]).numpy()
+    of_held_out = contents.features.array(extractor, "test", "logits").argmax(axis=1)
+    held_out, samples = (np.bincount(each, minlength=kept.num_logits) / len(each) for each in (of_held_out, found))
+    names = [spec.class_names[k] if k < len(spec.class_names) else str(k) for k in range(kept.num_logits)]
+    return ClassShares(names, held_out, samples)
 
 
 def reliability_figure(bins: list[Bin], theme: Theme) -> Figure:
@@ -108,7 +119,8 @@ def reliability_figure(bins: list[Bin], theme: Theme) -> Figure:
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=0.9, linestyle=(0, (4, 3)), label="as right as sure")
     confidence, accuracy, num = (np.array(column, dtype=float) for column in zip(*bins, strict=True))
-    spread = np.sqrt(accuracy * (1 - accuracy) / num)
+    # Never 0, also where all are right: half an example is added to either side.
+    spread = np.sqrt((accuracy * num + 0.5) * ((1 - accuracy) * num + 0.5) / num) / (num + 1)
     axes.errorbar(confidence, accuracy, yerr=spread, fmt="none", ecolor=theme.model, elinewidth=0.8, capsize=2)
     axes.scatter(
         confidence,
