@@ -130,7 +130,7 @@ def browser() -> Iterator[Browser]:
         process = subprocess.Popen(
             [
                 "bash", "-c", f'exec "$0" "$@" 3<&{their_commands} 4>&{their_answers}', CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-                "--disable-background-networking", "--disable-component-update", "--disable-extensions",
+                "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--hide-scrollbars",
                 "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank",
             ],
             pass_fds=(their_commands, their_answers),
