@@ -156,7 +156,7 @@ class Stage(ComponentRecord):
     """One kind of step. `build(context: genpipe.steps.StepContext) -> None` writes into `context.out`.
 
     takes: the input ports and the kind of artifact each accepts, with a "?" where nothing need be given; a port whose
-    name ends in "*" takes any number. gives: the kind of artifact it makes.
+    name ends in "*" takes any number, and with a "?" also fewer than it was to have, where steps failed. gives: the kind of artifact it makes.
     chooses: reference to `f(config, registry) -> Iterable[genpipe.config.Component]`, what the stage may choose by the
     data where its config leaves that open; their code is part of a step's key.
     as_group: whether several workers work as one group, each on a part of the same thing at the same time. Those of

@@ -6,6 +6,7 @@ import difflib
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class GenpipeError(Exception):
@@ -45,7 +46,12 @@ class CapabilityError(UsageError):
 
 
 class StepFailed(GenpipeError):
-    """A step of a run ended with an error; carries the step's id and the last lines of its log."""
+    """A step of a run ended with an error; carries the step's id, the last lines of its log, and the run.
+
+    run: a genpipe.runs.Run, with what the other steps made; None where the error did not come from one.
+    """
+
+    run: Any = None
 
     def __init__(self, step: str, message: str, *, log: str | None = None, tail: Sequence[str] = ()) -> None:
         self.step, self.message, self.log, self.tail = step, message, log, tuple(tail)

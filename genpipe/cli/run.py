@@ -15,7 +15,7 @@ import yaml
 
 from genpipe.api import TRACKING_OFF, run_recipe, tracking_uri
 from genpipe.dead_runs import close_dead_runs
-from genpipe.errors import UsageError
+from genpipe.errors import StepFailed, UsageError
 from genpipe.plan import Choice, Plan, make_plan
 from genpipe.recipe import Recipe, load_recipe
 from genpipe.registry import registry
@@ -123,16 +123,21 @@ def carry_out(
 ) -> Run:
     """Runs a recipe and says where the results are."""
     space = Workspace.choose(workspace)
-    finished = run_recipe(
-        recipe,
-        space,
-        choice,
-        plugins=registry(),
-        executor=executor,
-        address=address,
-        tracking=tracking,
-        step_timeout=step_timeout,
-    )
+    try:
+        finished = run_recipe(
+            recipe,
+            space,
+            choice,
+            plugins=registry(),
+            executor=executor,
+            address=address,
+            tracking=tracking,
+            step_timeout=step_timeout,
+        )
+    except StepFailed as error:
+        if error.run is not None and error.run.of_kind("comparison"):  # of the models that did not fail
+            show_results(error.run, space, tracking_uri(tracking, space))
+        raise
     show_results(finished, space, tracking_uri(tracking, space))
     return finished
 

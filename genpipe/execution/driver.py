@@ -7,7 +7,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def execute(
 ) -> Run:
     """Runs what the plan says and gives the finished run.
 
-    Raises StepFailed where a step fails (steps that do not depend on it are finished first), Interrupted on
-    SIGINT or SIGTERM. In each case the run's record says so and finished artifacts stay.
+    Raises StepFailed, with the run, where a step fails (steps that do not depend on it, or can do without, are finished
+    first), Interrupted on SIGINT or SIGTERM. In each case the run's record says so and finished artifacts stay.
     """
     steps = {
         name: StepRecord(p.stage.name, p.key, str(workspace.artifact(p.kind, p.key).relative_to(workspace.root)))
@@ -95,14 +96,15 @@ def _take(
     if not plan.to_run:
         return
     stall_seconds = step_timeout_seconds or STALL_SECONDS
-    jobs = {planned.step.id: _job(planned, plan, run, workspace, stall_seconds) for planned in plan.to_run}
-    for job in jobs.values():
+    make_job = partial(_job, run=run, workspace=workspace, stall_seconds=stall_seconds)
+    jobs = [make_job(planned, plan.steps) for planned in plan.to_run]
+    for job in jobs:
         clear_staging(Path(job.artifact).parent)
     follower = ProgressFollower(run, observers)
     executor = make_executor()
-    loop = Loop(plan, jobs, run, workspace, executor, follower, observers, step_timeout_seconds)
+    loop = Loop(plan, make_job, run, workspace, executor, follower, observers, step_timeout_seconds)
     try:
-        executor.start(jobs.values())
+        executor.start(jobs)
         follower.start()
         loop.run()
     finally:
@@ -117,7 +119,7 @@ def _take(
             log=str(run.log(first.step)),
             tail=_tail(run.log(first.step), str(first.error)),
         )
-        error.exit_code = first.exit_code
+        error.exit_code, error.run = first.exit_code, run
         raise error
 
 
@@ -133,7 +135,10 @@ def _reuse(name: str, planned: PlannedStep, run: Run, observers: Observers) -> N
     )
 
 
-def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace, stall_seconds: float) -> Job:
+def _job(
+    planned: PlannedStep, steps: Mapping[str, PlannedStep], *, run: Run, workspace: Workspace, stall_seconds: float
+) -> Job:
+    """The job of a step. steps: all that are planned, as they are now."""
     step = planned.step
     return Job(
         step=step.id,
@@ -144,8 +149,7 @@ def _job(planned: PlannedStep, plan: Plan, run: Run, workspace: Workspace, stall
         config=step.config.model_dump(mode="json"),
         seed=step.seed,
         inputs={
-            port: str(workspace.artifact(plan.steps[source].kind, plan.steps[source].key))
-            for port, source in step.inputs.items()
+            port: str(workspace.artifact(steps[source].kind, steps[source].key)) for port, source in step.inputs.items()
         },
         artifact=str(workspace.artifact(planned.kind, planned.key)),
         scratch=str(workspace.scratch(planned.key)),

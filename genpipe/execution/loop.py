@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from genpipe.execution.executor import Executor
 from genpipe.execution.follow import ProgressFollower
 from genpipe.execution.job import BUSY, DIED, DONE, Job, Outcome
 from genpipe.execution.pulse import STALL_SECONDS, Stalls
+from genpipe.execution.remains import after_change, without_missing
 from genpipe.execution.sharing import bring_to_look_at
 from genpipe.execution.turns import is_taken
 from genpipe.observers import Observers
-from genpipe.plan import Plan
+from genpipe.plan import Plan, PlannedStep
 from genpipe.runs import FAILED, FINISHED, RUNNING, Run
 from genpipe.workspace import Workspace
 
@@ -30,14 +32,15 @@ TURN_SECONDS = 1.0
 class Loop:
     """Takes the steps of a plan that have to run through an executor that is up.
 
-    A step that another process is making waits here, where it holds no CPUs. failures: outcomes of steps that failed.
+    A step that another process is making waits here, where it holds no CPUs. make_job: the job of a step, given all
+    that are planned. failures: outcomes of steps that failed.
     step_timeout_seconds: how long a step may show no sign of life before its process is ended; None only says so.
     """
 
     def __init__(
         self,
         plan: Plan,
-        jobs: dict[str, Job],
+        make_job: Callable[[PlannedStep, Mapping[str, PlannedStep]], Job],
         run: Run,
         workspace: Workspace,
         executor: Executor,
@@ -45,12 +48,13 @@ class Loop:
         observers: Observers,
         step_timeout_seconds: float | None = None,
     ) -> None:
-        self._plan, self._run, self._workspace = plan, run, workspace
+        self._planned, self._make_job = dict(plan.steps), make_job
+        self._run, self._workspace = run, workspace
         self._executor, self._follower, self._observers = executor, follower, observers
-        self._waiting = dict(jobs)
+        self._waiting = {planned.step.id: make_job(planned, plan.steps) for planned in plan.to_run}
         self._running: dict[str, Job] = {}
         self._elsewhere: dict[str, Job] = {}  # another process is making the same
-        self._attempts = {name: Attempts(Path(job.scratch), job.site.stored(job.scratch)) for name, job in jobs.items()}
+        self._attempts = {name: _attempts(job) for name, job in self._waiting.items()}
         self._done = {name for name, planned in plan.steps.items() if planned.hit}
         self._looked = 0.0
         self._stalls, self._stop_stalled = (
@@ -60,7 +64,7 @@ class Loop:
         self.failures: list[Outcome] = []
 
     def run(self) -> None:
-        """Ends once every step is done, failed, or waits for one that failed."""
+        """Ends once every step is done, failed, or waits for one that failed and that it cannot do without."""
         while self._waiting or self._running or self._elsewhere:
             self._begin_what_is_ready()
             self._look_elsewhere()
@@ -70,21 +74,54 @@ class Loop:
                 self._look_for_stalls()
             elif self._elsewhere:
                 time.sleep(WAIT_SECONDS)
-            else:
+            elif not self._begin_without_missing():
                 return
 
     def _begin_what_is_ready(self) -> None:
-        ready = [name for name in self._waiting if set(self._plan.steps[name].step.inputs.values()) <= self._done]
+        ready = [name for name in self._waiting if set(self._planned[name].step.inputs.values()) <= self._done]
         for name in ready:
-            job = self._waiting.pop(name)
-            self._run.steps[name].status = RUNNING
-            self._observers.notify("step_started", run=self._run, step=name, stage=job.stage, key=job.key, cached=False)
-            if is_taken(Path(job.scratch)):
-                self._wait_for_turn(job)
-            else:
-                self._submit(job)
+            self._begin(name)
         if ready:
             self._run.save()
+
+    def _begin(self, name: str) -> None:
+        job = self._waiting.pop(name)
+        self._run.steps[name].status = RUNNING
+        self._observers.notify("step_started", run=self._run, step=name, stage=job.stage, key=job.key, cached=False)
+        if is_taken(Path(job.scratch)):
+            self._wait_for_turn(job)
+        else:
+            self._submit(job)
+
+    def _begin_without_missing(self) -> bool:
+        """Begins the first step that is something without those that failed; whether there was one."""
+        for name in list(self._waiting):
+            planned = self._planned[name]
+            remaining = without_missing(planned, self._done)
+            if remaining is not None:
+                self._change(remaining)
+                job = self._waiting[name]
+                self._begin(name)
+                missing = sorted({source for source in planned.step.inputs.values() if source not in self._done})
+                self._tell(job, f"goes on without {', '.join(missing)}")
+                self._run.save()
+                return True
+        return False
+
+    def _change(self, planned: PlannedStep) -> None:
+        """A step's key is another than was planned, and so are those of the steps that take from it."""
+        name = planned.step.id
+        self._planned[name] = planned
+        job = self._waiting[name] = self._make_job(planned, self._planned)
+        self._attempts[name] = _attempts(job)
+        record = self._run.steps[name]
+        record.key, record.artifact = planned.key, str(Path(job.artifact).relative_to(self._workspace.root))
+        for other in list(self._waiting):
+            sources = self._planned[other].step.inputs.values()
+            if name in sources:
+                self._change(
+                    after_change(self._planned[other], {source: self._planned[source].key for source in sources})
+                )
 
     def _submit(self, job: Job) -> None:
         self._running[job.step] = job
@@ -141,7 +178,7 @@ class Loop:
         self._observers.notify("step_notice", run=self._run, step=job.step, text=text)
 
     def _finish(self, outcome: Outcome) -> None:
-        bring_to_look_at(self._plan.steps[outcome.step], self._workspace)
+        bring_to_look_at(self._planned[outcome.step], self._workspace)
         record = self._run.steps[outcome.step]
         record.seconds, record.status = outcome.seconds, FINISHED
         self._done.add(outcome.step)
@@ -161,3 +198,7 @@ class Loop:
         self.failures.append(outcome)
         self._observers.notify("step_failed", run=self._run, step=outcome.step, error=outcome.error)
         self._run.save()
+
+
+def _attempts(job: Job) -> Attempts:
+    return Attempts(Path(job.scratch), job.site.stored(job.scratch))

@@ -12,7 +12,7 @@ from genpipe import api
 from genpipe.artifacts import read_manifest
 from genpipe.comparison import COMPARISON, Cell, Comparison, Row
 from genpipe.comparison_text import cell_text, legend, markdown, seeds_text
-from genpipe.errors import RecipeError
+from genpipe.errors import RecipeError, StepFailed
 from genpipe.pipelines.compare.means import best_of, mean_cell
 from genpipe.pipelines.compare.tradeoffs import likelihood_column, quality_column, tradeoffs
 from genpipe.recipe import load_recipe
@@ -302,3 +302,17 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(ring):
             tracking="off",
             progress=False,
         )
+
+
+def test_a_model_that_fails_is_named_and_loses_no_other(ring):
+    broken = {"model": "vae", "train": {"steps": 3, "learning_rate": 1e30, "clip_norm": None, "warmup_steps": 0}}
+    recipe = {**RECIPE, "models": {"mixture": MIXTURE, "broken": broken}, "seeds": [0]}
+    with pytest.raises(StepFailed, match=r"train\.broken\.0") as caught:
+        api.run(recipe, workspace=ring.workspace, executor="inline", tracking="off", progress=False)
+    run = caught.value.run
+    assert run.status == "FAILED"
+    assert run.steps["compare"].status == "FINISHED"
+    comparison = Comparison.read(run.one("comparison") / COMPARISON)
+    assert comparison.row("mixture").cells
+    assert comparison.row("broken").failed == {0: "train.broken.0"}
+    assert '<span class="detail failed">failed</span>' in (run.one("comparison") / "comparison.html").read_text()

@@ -74,12 +74,15 @@ class TotalConfig(Config):
 
 class ManyConfig(Config):
     numbers: dict[str, NumberConfig]
+    curve: bool = False  # of the total
 
 
 def many_graph(config: ManyConfig, seed: int) -> list[Step]:
     numbers = [Step(id=f"make.{name}", stage="toy_number", config=each) for name, each in config.numbers.items()]
     inputs = {f"number.{name}": f"make.{name}" for name in config.numbers}
-    return [*numbers, Step(id="total", stage="toy_total", config=TotalConfig(), inputs=inputs)]
+    total = Step(id="total", stage="toy_total", config=TotalConfig(), inputs=inputs)
+    curve = Step(id="curve", stage="toy_curve", config=CurveConfig(), inputs={"number": "total"})
+    return [*numbers, total, *([curve] if config.curve else [])]
 
 
 class CurveConfig(Config):
