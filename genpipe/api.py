@@ -196,9 +196,10 @@ def _listeners(plan: Plan, workspace: Workspace, tracking: str | None, progress:
         listeners.append(display)
     if uri is not None:
         from genpipe.tracking.facts import collect
+        from genpipe.tracking.groups import memberships
         from genpipe.tracking.journal import Journal
 
-        listeners.append(Journal(collect()))
+        listeners.append(Journal(collect(), {name: each.to_dict() for name, each in memberships(plan).items()}))
         from genpipe.tracking.tracker import Tracker, warm
 
         tracker = Tracker(uri, workspace)

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """Steps that belong together where a graph has several of each stage: one of several models.
+
+    name: what trackers call it ("vae.0"); section: the key of the recipe's section that is its own ("models.vae").
+    """
+
+    name: str
+    section: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of a graph.
 
@@ -23,6 +34,7 @@ class Step:
     one at "evaluation.*").
     seed: the step's own; resources: asked of the executor, no part of the key. workers: processes that share the
     step's work, each with these resources; min_workers: as few of them as it can go on with, all where it is None.
+    group: what it is a part of, beside the run.
     """
 
     id: str
@@ -33,6 +45,7 @@ class Step:
     resources: Resources | None = None
     workers: int = 1
     min_workers: int | None = None
+    group: Group | None = None
 
 
 class Graph:

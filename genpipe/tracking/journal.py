@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -23,10 +24,15 @@ logger = logging.getLogger("genpipe")
 
 
 class Journal:
-    """Writes `events.jsonl`. Each line: {"event", "time", …}; metrics are finite or named strings."""
+    """Writes `events.jsonl`. Each line: {"event", "time", …}; metrics are finite or named strings.
 
-    def __init__(self, facts: Mapping[str, Any]) -> None:
-        self._facts = dict(facts)
+    members: of steps that are parts of something beside the run, what `step_started` tells of that.
+    """
+
+    def __init__(
+        self, facts: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    ) -> None:
+        self._facts, self._members = dict(facts), members
 
     def _write(self, run: Run, event: str, **fields: Any) -> None:
         append_event(run.folder, event, **fields)
@@ -46,7 +52,8 @@ class Journal:
 
     @hookimpl
     def step_started(self, run: Run, step: str, stage: str, key: str, cached: bool) -> None:
-        self._write(run, "step_started", step=step, stage=stage, key=key, cached=cached)
+        member = {"member": self._members[step]} if step in self._members else {}
+        self._write(run, "step_started", step=step, stage=stage, key=key, cached=cached, **member)
 
     @hookimpl
     def step_progress(self, run: Run, step: str, at: int, metrics: Mapping[str, float], time: float) -> None:

@@ -85,7 +85,8 @@ class Cursor:
         self.uri: str | None = record.get("uri")
         self.offset: int = record.get("offset", 0)
         self.run_id: str | None = record.get("run_id")
-        self.steps: dict[str, str] = record.get("steps", {})
+        self.steps: dict[str, str] = record.get("steps", {})  # or groups of steps, by their name
+        self.members: dict[str, Any] = record.get("members", {})  # of steps: their group, and whether they are its last
         self.sweep: str | None = record.get("sweep")  # that the run is a trial of
 
     @classmethod
@@ -112,6 +113,7 @@ class Cursor:
             "offset": self.offset,
             "run_id": self.run_id,
             "steps": self.steps,
+            "members": self.members,
             "sweep": self.sweep,
         }
         write_atomically(self._folder / CURSOR, json.dumps(record, indent=1))
@@ -179,8 +181,10 @@ class Sender:
         )
 
     def _shown(self, step: str, name: str) -> str:
-        """A trial has no runs below it for its steps, since the UI shows two levels: their numbers are its own."""
-        return name if self._cursor.sweep is None else f"{step}.{name}"
+        """A trial and a group have no runs below them for steps, since the UI shows two levels: numbers are their own."""
+        if self._cursor.sweep is not None:
+            return f"{step}.{name}"
+        return f"{self._cursor.members[step]['stage']}.{name}" if step in self._cursor.members else name
 
     def _send_metrics(self, metrics: dict[str, list[Any]]) -> None:
         for step, points in metrics.items():
@@ -242,19 +246,31 @@ class Sender:
             self._client.log_batch(run_id, params=new[start : start + 100])
 
     def _step_started(self, event: dict[str, Any]) -> None:
+        member = event.get("member")
+        if member is not None and self._cursor.sweep is None:
+            self._cursor.members[event["step"]] = {
+                "group": member["group"],
+                "stage": event["stage"],
+                "is_last": member["is_last"],
+            }
+            child = self._child(event["step"], event["time"], {"genpipe.group": member["group"]})
+            self._log_parameters(child, member["parameters"])
+            self._client.set_tag(child, f"genpipe.key.{event['stage']}", event["key"])
+            return
         tags = {"genpipe.stage": event["stage"], "genpipe.key": event["key"]}
         self._child(event["step"], event["time"], {**tags, "genpipe.cached": str(event["cached"]).lower()})
 
     def _child(self, step: str, time: float, tags: Mapping[str, str] = MappingProxyType({})) -> str:
-        """The MLflow run of a step, made where the journal speaks of it first."""
+        """The MLflow run of a step or of the group that it is in, made where the journal speaks of it first."""
         assert self._cursor.run_id is not None
         if self._cursor.sweep is not None:
             return self._cursor.run_id
-        if step not in self._cursor.steps:
+        name = self._cursor.members[step]["group"] if step in self._cursor.members else step
+        if name not in self._cursor.steps:
             tags = {"mlflow.parentRunId": self._cursor.run_id, **tags}
-            self._cursor.steps[step] = self._find_or_create(STEP_TAG, step, step, time, tags)
+            self._cursor.steps[name] = self._find_or_create(STEP_TAG, name, name, time, tags)
             self._cursor.save()
-        return self._cursor.steps[step]
+        return self._cursor.steps[name]
 
     def _step_notice(self, event: dict[str, Any]) -> None:
         self._client.set_tag(self._child(event["step"], event["time"]), "genpipe.notice", event["text"][:5000])
@@ -263,6 +279,7 @@ class Sender:
         from mlflow.entities import Metric
 
         child, parent = self._child(event["step"], event["time"]), self._cursor.run_id
+        member = self._cursor.members.get(event["step"])
         milliseconds = int(event["time"] * 1000)
         numbers = {"seconds": event["seconds"], **event["summary"].get("metrics", {})}
         finite = {
@@ -271,22 +288,22 @@ class Sender:
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
         if child != parent:
-            numbers = {_metric_name(name): value for name, value in finite.items()}
+            numbers = {_metric_name(self._shown(event["step"], name)): value for name, value in finite.items()}
             self._client.log_batch(child, metrics=[Metric(k, v, milliseconds, 0) for k, v in numbers.items()])
-        shown = {
-            f"{event['step']}.{name}": value for name, value in finite.items()
-        }  # so that runs compare in one table
-        self._client.log_batch(parent, metrics=[Metric(_metric_name(k), v, milliseconds, 0) for k, v in shown.items()])
+        if member is None:  # so that runs compare in one table, as groups do by their own
+            shown = {f"{event['step']}.{name}": value for name, value in finite.items()}
+            metrics = [Metric(_metric_name(k), v, milliseconds, 0) for k, v in shown.items()]
+            self._client.log_batch(parent, metrics=metrics)
         dataset = event["summary"].get("dataset")
         if dataset:
             self._log_dataset(parent, dataset)
         folder = Path(event["artifact"])
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.suffix in PICTURES_AND_TABLES and path.stat().st_size <= MAX_FILE_BYTES:
-                self._log_file(child, path)
-                if path.suffix in (".html", ".png") and event["summary"].get("show_in_run"):
+                self._log_file(child, path, None if member is None else member["stage"])
+                if path.suffix in (".html", ".png") and event["summary"].get("show_in_run") and member is None:
                     self._log_file(parent, path)
-        if child != parent:
+        if child != parent and (member is None or member["is_last"]):
             self._client.set_terminated(child, "FINISHED", milliseconds)
 
     def _log_dataset(self, run_id: Any, dataset: dict[str, Any]) -> None:
@@ -332,8 +349,8 @@ class Sender:
             self._client.set_tag(self._cursor.run_id, "genpipe.error", event["error"][:5000])
         self._client.set_terminated(self._cursor.run_id, STATUS[event["status"]], milliseconds)
 
-    def _log_file(self, run_id: Any, path: Path) -> None:
-        self._client.log_artifact(run_id, str(path))
+    def _log_file(self, run_id: Any, path: Path, folder: str | None = None) -> None:
+        self._client.log_artifact(run_id, str(path), folder)
         self._moved()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genpipe.graph import Step
+from genpipe.graph import Group, Step
 from genpipe.pipelines.compare.config import CompareConfig, CompareStageConfig, ModelSections
 from genpipe.pipelines.evaluate.chosen import features_config
 from genpipe.pipelines.train.config import TrainStageConfig
@@ -42,14 +42,16 @@ def build(config: CompareConfig, seed: int) -> list[Step]:
             step
             for number in config.seeds
             for label, sections in config.models.items()
-            for step in _branch(f"{label}.{number}", sections, config, number, seed)
+            for step in _branch(
+                Group(name=f"{label}.{number}", section=f"models.{label}"), sections, config, number, seed
+            )
         ),
         Step(id="compare", stage="compare", config=options, inputs=inputs, seed=seed, resources=ask.compare),
     ]
 
 
-def _branch(member: str, sections: ModelSections, config: CompareConfig, number: int, seed: int) -> Iterator[Step]:
-    ask, train, sample = config.resources, f"train.{member}", f"sample.{member}"
+def _branch(group: Group, sections: ModelSections, config: CompareConfig, number: int, seed: int) -> Iterator[Step]:
+    ask, train, sample = config.resources, f"train.{group.name}", f"sample.{group.name}"
     yield Step(
         id=train,
         stage="train",
@@ -59,6 +61,7 @@ def _branch(member: str, sections: ModelSections, config: CompareConfig, number:
         resources=ask.train,
         workers=sections.train.workers,
         min_workers=sections.train.min_workers,
+        group=group,
     )
     yield Step(
         id=sample,
@@ -68,13 +71,15 @@ def _branch(member: str, sections: ModelSections, config: CompareConfig, number:
         seed=number,
         resources=ask.sample,
         workers=sections.sample.workers,
+        group=group,
     )
     yield Step(
-        id=f"evaluate.{member}",
+        id=f"evaluate.{group.name}",
         stage="evaluate",
         config=config.evaluate,
         inputs={"data": "data", "features": "features", "model": train, "samples": sample},
         seed=seed,
         resources=ask.evaluate,
         workers=config.evaluate.workers,
+        group=group,
     )

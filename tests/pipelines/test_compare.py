@@ -18,6 +18,9 @@ from genpipe.pipelines.compare.tradeoffs import likelihood_column, quality_colum
 from genpipe.recipe import load_recipe
 from genpipe.registry import registry
 from genpipe.table import Estimate
+from genpipe.tracking.mlflow_sender import make_client
+from genpipe.tracking.tracker import sync
+from genpipe.workspace import Workspace
 
 MIXTURE = {"model": {"name": "gaussian_mixture", "num_components": 8, "reg_covar": 1e-6}}
 FEW = {"model": {"name": "gaussian_mixture", "num_components": 2}}
@@ -316,3 +319,26 @@ def test_a_model_that_fails_is_named_and_loses_no_other(ring):
     assert comparison.row("mixture").cells
     assert comparison.row("broken").failed == {0: "train.broken.0"}
     assert '<span class="detail failed">failed</span>' in (run.one("comparison") / "comparison.html").read_text()
+
+
+@pytest.mark.slow
+def test_each_model_and_seed_is_a_run_of_the_tracker_with_its_own_options_and_numbers(ring, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run = api.run(RECIPE, workspace=ring.workspace, executor="inline", tracking=uri, progress=False)
+    sync(Workspace.choose(ring.workspace))  # a run of reused steps alone leaves that to the next
+    client, experiment = make_client(uri, None)
+    runs = client.search_runs([experiment], f"tags.`genpipe.run` = '{run.id}'")
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = {r.info.run_name: r for r in runs if r is not parent}
+    members = {f"{label}.{seed}" for label in ("mixture", "few") for seed in (0, 1)}
+    assert set(children) == members | {"data", "features", "compare"}
+    few = children["few.1"]
+    assert few.info.status == "FINISHED"
+    assert few.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert few.data.params["model.num_components"] == "2"
+    assert few.data.params["seed"] == "1"
+    assert {"train.seconds", "sample.seconds_per_sample", "evaluate.recall"} <= set(few.data.metrics)
+    assert "compare.few recall" in parent.data.metrics
+    assert not any("few.1" in name for name in parent.data.metrics)
+    assert {file.path for file in client.list_artifacts(few.info.run_id)} == {"train", "sample", "evaluate"}
+    assert "comparison.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
