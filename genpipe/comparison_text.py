@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class CellText:
 
 
 NOTHING = CellText(value="–")
+HASH = re.compile(r"(?<=\w)@[0-9a-f]{6,}")
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def cell_text(cell: Cell | None) -> CellText:
@@ -37,9 +40,16 @@ def cell_text(cell: Cell | None) -> CellText:
     )
 
 
-def headings(comparison: Comparison) -> list[str]:
-    """The columns with an arrow to where they are better."""
-    return [f"{column} {ARROWS[comparison.better(column)]}".strip() for column in comparison.columns]
+def heading(comparison: Comparison, column: str) -> str:
+    """A column without its features' hash, which the legend has, with an arrow to where it is better."""
+    return f"{short(comparison, column)} {ARROWS[comparison.better(column)]}".strip()
+
+
+def short(comparison: Comparison, column: str) -> str:
+    """A column without its features' hash, where no other is called the same without it."""
+    without = HASH.sub("", column)
+    same = [other for other in comparison.columns if HASH.sub("", other) == without]
+    return without if len(same) == 1 else column
 
 
 def seeds_text(row: Row) -> str:
@@ -60,7 +70,7 @@ def legend(comparison: Comparison, mark: str) -> list[str]:
     num_seeds = max((len(row.seeds) for row in models), default=0)
     lines = [
         f"{comparison.num} examples a row, held against the {comparison.num_reference} of the {comparison.reference} "
-        f"split; features: {comparison.fingerprint}."
+        f"split; features: {', '.join(_fingerprints(comparison))}."
     ]
     if num_seeds > 1:
         and_one = f" and of {', '.join(one_seed)}, with one seed" if one_seed else ""
@@ -84,10 +94,31 @@ def legend(comparison: Comparison, mark: str) -> list[str]:
         "nothing gets."
     )
     lines += [f"{row.name}: no {metric}, since {why}." for row in comparison.rows for metric, why in row.absent.items()]
-    notes = dict.fromkeys(note for row in comparison.rows for cell in row.cells for note in cell.notes)
-    lines += [*comparison.notes, *(note for note in notes if note not in comparison.notes)]
+    lines += [*comparison.notes, *_cell_notes(comparison)]
     if comparison.machine:
         lines.append(f"Costs: on {comparison.machine}, as the steps ran, beside one another where there was room.")
+    return lines
+
+
+def _fingerprints(comparison: Comparison) -> list[str]:
+    """Of all features that a number rests on, those of most columns first."""
+    own = [cell.features for row in comparison.rows for cell in row.cells if cell.features]
+    return list(dict.fromkeys([comparison.fingerprint, *own]))
+
+
+def _cell_notes(comparison: Comparison) -> list[str]:
+    """What is said of cells, once for a column where rows are told the same but for numbers."""
+    lines = []
+    for column in comparison.columns:
+        said: dict[str, tuple[str, list[str]]] = {}
+        having = [(row.name, cell) for row in comparison.rows if (cell := row.cell(column)) is not None]
+        for name, cell in having:
+            for note in cell.notes:
+                said.setdefault(NUMBER.sub("#", note), (note, []))[1].append(name)
+        for note, names in said.values():
+            rows = list(dict.fromkeys(names))
+            of = "" if len(rows) == len(having) else f" ({', '.join(rows)})"
+            lines.append(f"{short(comparison, column)}{of}: {note}.")
     return lines
 
 
@@ -98,7 +129,10 @@ def _failures(row: Row) -> str:
 
 def markdown_table(comparison: Comparison) -> str:
     """The table alone, best cells in bold."""
-    lines = [["", *headings(comparison)], ["---", *["---:"] * len(comparison.columns)]]
+    lines = [
+        ["", *[heading(comparison, column) for column in comparison.columns]],
+        ["---", *["---:"] * len(comparison.columns)],
+    ]
     for row in comparison.rows:
         name = f"**{row.name}**" if row.is_model else f"*{row.name}*"
         seeds = seeds_text(row)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from genpipe.cli.catalogue import print_table
 from genpipe.comparison import Comparison
-from genpipe.comparison_text import CellText, cell_text, headings, legend, seeds_text
+from genpipe.comparison_text import CellText, cell_text, heading, legend, seeds_text
 
 BEST = "*"
 PIPE_WIDTH = 240  # a pipe has no edge to wrap at
@@ -24,7 +24,7 @@ def print_comparison(comparison: Comparison) -> None:
         ]
         for row in comparison.rows
     ]
-    print_blocks(("", *headings(comparison)), rows)
+    print_blocks(("", *(heading(comparison, column) for column in comparison.columns)), rows)
     width = shutil.get_terminal_size((120, 24)).columns
     for line in legend(comparison, BEST):
         print(textwrap.fill(line, width, initial_indent="· ", subsequent_indent="  "))

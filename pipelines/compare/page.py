@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import yaml
 
 from genpipe.comparison import Comparison
-from genpipe.comparison_text import CellText, cell_text, headings, legend, seeds_text
+from genpipe.comparison_text import CellText, cell_text, heading, legend, seeds_text
 from genpipe.pipelines.compare.members import Member
 from genpipe.pipelines.report.page import environment
 from genpipe.pipelines.report.picture import Picture
@@ -42,7 +42,7 @@ def render(comparison: Comparison, pictures: Mapping[str, Picture], members: Seq
         .render(
             title=comparison.title,
             comparison=comparison,
-            headings=headings(comparison),
+            headings=[heading(comparison, column) for column in comparison.columns],
             rows=rows,
             legend=legend(comparison, "Bold"),
             pictures=dict(pictures),

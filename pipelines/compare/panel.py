@@ -76,7 +76,7 @@ def _scatters(examples: Examples, theme: Theme) -> Figure:
         axes.set_aspect("equal")
         outside = int((np.abs(x[:, :2] - centre) > half).any(axis=1).sum())
         dress(axes, theme)
-        axes.set_title(f"{name}, {outside} outside" if outside else name, loc="left", fontsize=8)
+        axes.set_title(f"{name}, {outside} outside" if outside else name, loc="left", fontsize=8, color=theme.ink)
         axes.set_xlabel("x₁ [data units]" if i >= len(examples) - columns else "")
         axes.set_ylabel("x₂ [data units]" if i % columns == 0 else "")
     return figure
@@ -92,6 +92,6 @@ def _rasters(examples: Examples, spec: DataSpec, theme: Theme) -> Figure:
         axes.imshow(x, aspect="auto", interpolation="nearest", cmap="viridis", vmin=low, vmax=high)
         dress(axes, theme)
         axes.grid(visible=False)
-        axes.set_title(name, loc="left", fontsize=8)
+        axes.set_title(name, loc="left", fontsize=8, color=theme.ink)
         axes.set_xlabel("position")
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 
 from genpipe.artifacts import read_manifest
 from genpipe.comparison import COMPARISON, Comparison
-from genpipe.comparison_text import markdown
+from genpipe.comparison_text import markdown, short
 from genpipe.data import Split, open_split, subset_by_hash
 from genpipe.errors import UsageError, nearest
 from genpipe.pipelines.compare.config import CompareOptions, CompareStageConfig
@@ -66,9 +66,13 @@ def draw_pictures(
 
 
 def _chosen(column: str | None, option: str, comparison: Comparison) -> str | None:
-    if column is not None and column not in comparison.columns:
-        raise UsageError(f"compare.{option}: there is no column '{column}'{nearest(column, comparison.columns)}")
-    return column
+    """The column of that name; its features' hash may be left out."""
+    if column is None or column in comparison.columns:
+        return column
+    found = {short(comparison, each): each for each in comparison.columns}
+    if column not in found:
+        raise UsageError(f"compare.{option}: there is no column '{column}'{nearest(column, found)}")
+    return found[column]
 
 
 def _metrics(comparison: Comparison) -> dict[str, float]:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from genpipe.comparison import Cell, Comparison, Row
+from genpipe.comparison_text import short
 from genpipe.pictures import Theme, blank_figure, dress
 from genpipe.words import ARROWS
 
@@ -38,9 +40,10 @@ def tradeoffs(comparison: Comparison, quality: str | None, likelihood: str | Non
     """Those that have the numbers: quality by cost, by likelihood, and precision by recall."""
     found = []
     if quality is not None:
-        found.append(TradeOff("quality-time", sampling, quality, f"{quality} against the time of a sample"))
+        name = short(comparison, quality)
+        found.append(TradeOff("quality-time", sampling, quality, f"{name} against the time of a sample"))
         if likelihood is not None:
-            found.append(TradeOff("likelihood-quality", likelihood, quality, f"{quality} against {likelihood}"))
+            found.append(TradeOff("likelihood-quality", likelihood, quality, f"{name} against {likelihood}"))
     found.append(TradeOff("precision-recall", RECALL, PRECISION, "Precision against recall"))
     return [t for t in found if any(_points(comparison.models, t.x, t.y))]
 
@@ -76,12 +79,13 @@ def tradeoff_figure(comparison: Comparison, x: str, y: str, theme: Theme) -> Fig
     _draw_oracle(axes, comparison, x, y, theme)
     dress(axes, theme)
     axes.margins(0.09)
-    axes.set(xlabel=f"{x}  {_direction(comparison, x)}", ylabel=f"{y}  {_direction(comparison, y)}")
+    axes.set(xlabel=_label(comparison, x), ylabel=_label(comparison, y))
     if {x, y} == {PRECISION, RECALL}:
         axes.set(xlim=SHARES, ylim=SHARES)
     else:
         axes.set(xscale=_scale(comparison, x), yscale=_scale(comparison, y))
-    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    handles, names = axes.get_legend_handles_labels()
+    named = {n: h[0] if isinstance(h, ErrorbarContainer) else h for n, h in zip(names, handles, strict=True)}
     ordered = sorted(named, key=lambda name: name == ORACLE)
     figure.legend(
         [named[name] for name in ordered],
@@ -175,6 +179,6 @@ def _scale(comparison: Comparison, column: str) -> str:
     return "log" if finite and min(finite) > 0 and max(finite) > LOG_SPAN * min(finite) else "linear"
 
 
-def _direction(comparison: Comparison, column: str) -> str:
+def _label(comparison: Comparison, column: str) -> str:
     better = comparison.better(column)
-    return f"({ARROWS[better]} better)" if better else ""
+    return f"{short(comparison, column)}" + (f"  ({ARROWS[better]} better)" if better else "")
