@@ -75,11 +75,13 @@ def choose_metrics(
     if config.metrics is not None:
         metrics: Sequence[Component] = config.metrics
     else:
+        has_logits = kept[kept.id_of(config.features)].num_logits is not None
         kinds = {spec.event} | ({"2d"} if spec.event == "vector" and spec.shape == (2,) else set())
         possible = {"samples", "features"} | ({"likelihood"} if has_model else set())
-        possible |= ({"densities"} if has_density else set()) | ({"logits"} if _has_logits(kept) else set())
+        possible |= ({"densities"} if has_density else set()) | ({"logits"} if has_logits else set())
         records = {c.name: registry.get("metric", c.name) for c in candidates(config, registry)}
-        fitting = [name for name, record in records.items() if kinds & set(record.defaults_for)]
+        named = {c.name for c in candidates(config, registry) if own_features(c) is not None}  # not prepared
+        fitting = [n for n, record in records.items() if kinds & set(record.defaults_for) and n not in named]
         fitting = [name for name in fitting if records[name].needs in possible]
         fitting.sort(key=lambda name: AXES.index(records[name].axis))
         metrics = [c for name in fitting for c in candidates(config, registry) if c.name == name]
@@ -88,17 +90,13 @@ def choose_metrics(
     chosen = []
     for metric, label in zip(metrics, _labels(metrics), strict=True):
         record: Metric = registry.get("metric", metric.name)
-        extractor = kept.id_of(own_features(metric))
+        extractor = kept.id_of(own_features(metric) or config.features)
         if record.needs == "logits" and kept[extractor].num_logits is None:
             raise UsageError(
                 f"metric '{metric.name}' needs an extractor with logits, and '{kept[extractor].name}' has none"
             )
         chosen.append(ChosenMetric(label=label, choice=metric, record=record, extractor=extractor))
     return tuple(chosen)
-
-
-def _has_logits(kept: KeptFeatures) -> bool:
-    return kept[kept.index.default].num_logits is not None
 
 
 def _labels(metrics: Sequence[Component]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -117,7 +118,7 @@ class Examples:
             if named.record.needs not in DENSITIES and (self.row != TRAIN or TRAIN in named.metric.calibrates_on)
         }
         if self.row in (opened.subject, ORACLE):
-            default = opened.kept.index.default
+            default = opened.sources.extractor
             features = shard(default, False).features
             assert features is not None
             found = opened.reference(default).distance_ratios(features)
@@ -170,6 +171,7 @@ def errors_named(where: str) -> Iterator[None]:
         plain = type(error).__init__ is GenpipeError.__init__  # else it is made of more than a text
         raise (type(error) if plain else GenpipeError)(f"{where}: {error}") from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        traceback.print_exc()  # into the step's log, for whoever wrote the plugin
         raise PluginError(f"{where} failed: {type(error).__name__}: {first_line(error)}") from error
 
 

@@ -73,11 +73,9 @@ def _samples(opened: Opened) -> Iterator[str]:
 
 
 def _sizes(opened: Opened) -> Iterator[str]:
-    num, spread = opened.sources.num, {opened.kept.index.default: 0}
-    for named in opened.built.values():
-        if named.record.needs in ("features", "logits"):
-            spread[named.extractor] = 0
-    for extractor in spread:
+    num = opened.sources.num
+    used = [named.extractor for named in opened.built.values() if named.record.needs == "features"]
+    for extractor in dict.fromkeys(used):
         kept = opened.kept[extractor]
         if num < 2 * kept.num_features:
             yield (

@@ -52,7 +52,7 @@ class Sources:
     """An evaluation, told to a process that shares it.
 
     data, features, model, samples: artifacts; site: by which other machines find them. held_out, copies: indices (num,)
-    of what the oracle's and the copies' rows show. more: the samples beyond those of the artifact, and values (N, …)
+    of what the oracle's and the copies' rows show. extractor: the id of the evaluation's. more: the samples beyond those of the artifact, and values (N, …)
     of rows that are not real data, once they are there.
     """
 
@@ -68,6 +68,7 @@ class Sources:
     held_out: Indices
     copies: Indices
     metrics: tuple[ChosenMetric, ...]
+    extractor: str
     more: Array | None = None
     values: Mapping[Values, Array] = field(default_factory=dict)
     _opened: Opened | None = field(default=None, init=False, repr=False)

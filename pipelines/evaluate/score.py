@@ -168,7 +168,7 @@ class _Scoring:
 
     def _plan_features(self) -> list[Features]:
         kept, built = self._opened.kept, self._opened.built.values()
-        wanted: dict[tuple[str, What], int] = {(kept.index.default, "features"): 0}
+        wanted: dict[tuple[str, What], int] = {(self._sources.extractor, "features"): 0}
         wanted |= {(named.extractor, "features"): 0 for named in built if named.record.needs not in DENSITIES}
         wanted |= {(named.extractor, "logits"): 0 for named in built if named.record.needs == "logits"}
         self._files: dict[Values, ArrayFile] = {}
@@ -249,7 +249,7 @@ def told_apart(of_metrics: Mapping[str, Sequence[Estimate]], opened: Opened) -> 
         rests_on_features = named.record.needs in ("features", "logits")
         for cell in found:
             name = cell.name
-            if rests_on_features and named.extractor != opened.kept.index.default and kept.name not in name:
+            if rests_on_features and named.extractor != opened.sources.extractor and kept.name not in name:
                 name = f"{name} ({kept.name})"
             if any(other.name == name for other in cells):
                 name = f"{name} [{label}]"

@@ -49,10 +49,11 @@ def run(context: StepContext) -> None:
         held_out=subset_by_hash(len(test), num, context.seed),
         copies=subset_by_hash(len(train), num, context.seed),
         metrics=metrics,
+        extractor=kept.id_of(config.features),
     )
     scores = score(sources, config.num_likelihoods, context.scratch, context.fan_out, context.progress)
 
-    default = kept[kept.index.default]
+    default = kept[sources.extractor]
     table = Table(
         rows=scores.rows,
         num=num,
