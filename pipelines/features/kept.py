@@ -44,14 +44,13 @@ def extractor_id(component: Component) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptExtractor:
-    """One extractor. num_logits: None where it has none; seconds: that preparing it took."""
+    """One extractor. num_logits: None where it has none."""
 
     name: str
     config: Mapping[str, Any]
     fingerprint: str
     num_features: int
     num_logits: int | None
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

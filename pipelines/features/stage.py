@@ -66,6 +66,7 @@ def run(context: StepContext) -> None:
     index.write(context.out)
     context.summary.update(
         features={each.name: each.fingerprint for each in kept.values()},
+        seconds_to_prepare={kept[name].name: each.seconds for name, each in done.items()},
         workers=context.fan_out.num_workers,
         metrics={
             f"{kept[name].name} {term}": value
@@ -150,7 +151,6 @@ def _compute(
             fingerprint=each.extractor.fingerprint,
             num_features=widths["features"],
             num_logits=widths.get("logits"),
-            seconds=each.seconds,
         )
     prepared = Prepared(
         data=context.inputs["data"],

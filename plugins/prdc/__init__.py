@@ -16,6 +16,7 @@ def register_metrics() -> list[Metric]:
             build="genpipe.plugins.prdc.metric:build",
             needs="features",
             axis="diversity",
+            defaults_for=("image", "vector", "sequence"),
             estimator="balls to the k-th neighbour, counted exactly with strict <; equal numbers on both sides",
             cost="3 × N² distances in blocks",
             papers=(

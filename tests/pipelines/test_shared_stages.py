@@ -18,7 +18,7 @@ model: {name: vae, channels: 4, latent_dim: 4}
 train: {steps: 20, batch_size: 32, warmup_steps: 0}
 sample: {num: 50, batch_size: 16}
 evaluate: {metrics: [likelihood, frechet, novelty, prdc], batch_size: 16, num: 80}
-resources: {sample: {cpus: 1}, evaluate: {cpus: 1}}
+resources: {sample: {cpus: 1}, features: {cpus: 1}, evaluate: {cpus: 1}}
 """
 
 
@@ -33,7 +33,7 @@ def test_any_number_of_workers_makes_the_same_files(tmp_path, executor):
         return api.run(tmp_path / "shared.yaml", overrides, **options)
 
     alone, shared = run("alone", 1, "inline"), run("shared", 2, executor)
-    for step in ("sample", "evaluate"):
+    for step in ("sample", "features", "evaluate"):
         assert alone.steps[step].key == shared.steps[step].key
         files = read_manifest(alone.artifact(step)).files
         assert files == read_manifest(shared.artifact(step)).files
