@@ -8,11 +8,11 @@ import numpy as np
 
 from genpipe.dataspec import DataSpec
 from genpipe.parallel import Range
-from genpipe.pipelines.evaluate.checks import are_all_equal
 from genpipe.pipelines.evaluate.items import DENSITIES
 from genpipe.pipelines.evaluate.opened import Opened
 from genpipe.pipelines.features.same import example_hashes, num_found
 
+BLOCK = 4096  # samples in memory at once
 FEW = 100  # examples; below, standard errors are themselves guesses
 
 
@@ -21,6 +21,7 @@ def notes(opened: Opened) -> Iterator[str]:
     yield from _overlaps(opened)
     yield from _samples(opened)
     yield from _sizes(opened)
+    yield from _trained(opened)
     yield from _units(opened)
     yield from _likelihoods(opened)
 
@@ -50,15 +51,15 @@ def _overlaps(opened: Opened) -> Iterator[str]:
             f"{found} of {num_test} held-out examples ({found / num_test:.1%}) are also in the split that the features "
             "were trained on, value for value."
         )
-    num = opened.sources.num
-    samples = opened.rows[opened.subject].examples(Range(0, num)).numpy()
-    if are_all_equal(samples):
-        yield f"All {num} samples are one and the same example."
-    hashes = example_hashes(samples, opened.spec.dtype)
+    num, samples = opened.sources.num, opened.rows[opened.subject].examples
+    blocks = [example_hashes(samples(at).numpy(), opened.spec.dtype) for at in Range(0, num).cut(BLOCK)]
+    hashes = np.concatenate(blocks)
     for split, name in (("train", "training"), ("test", "held-out")):
         if found := num_found(hashes, opened.kept.hashes(split)):
             yield f"{found} of {num} samples ({found / num:.1%}) are {name} examples, value for value."
-    if (distinct := len(np.unique(hashes))) < num:
+    if (distinct := len(np.unique(hashes))) == 1:
+        yield f"All {num} samples are one and the same example."
+    elif distinct < num:
         yield f"Of {num} samples {distinct} are distinct."
 
 
@@ -84,6 +85,16 @@ def _sizes(opened: Opened) -> Iterator[str]:
             )
     if num < FEW:
         yield f"{num} examples in a row are few: differences smaller than several standard errors mean nothing."
+
+
+def _trained(opened: Opened) -> Iterator[str]:
+    used = {named.extractor for named in opened.built.values() if named.record.needs in ("features", "logits")}
+    for extractor in (name for name in opened.kept.index.extractors if name in used):
+        if opened.kept.record(extractor).trains:
+            yield (
+                f"{opened.kept[extractor].fingerprint} was trained on the {opened.kept.index.num['features']} examples "
+                "of the split 'features', which no model and no row of this table sees."
+            )
 
 
 def _units(opened: Opened) -> Iterator[str]:

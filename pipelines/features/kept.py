@@ -57,7 +57,7 @@ class KeptExtractor:
 class Index:
     """default: the extractor of metrics that name none; extractors: by id.
 
-    num: examples of each split. num_same: how many of "held-out" examples are also in the split "train", or in
+    num: examples of each split that was used. num_same: how many of "held-out" examples are also in the split "train", or in
     "features", byte for byte.
     """
 

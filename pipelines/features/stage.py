@@ -57,13 +57,11 @@ def run(context: StepContext) -> None:
         if each.history:
             lines = [json.dumps(dict(step)) + "\n" for step in each.history]
             (context.out / name / HISTORY).write_text("".join(lines))
-    index = Index(
-        default=extractor_id(default),
-        extractors=kept,
-        num={name: len(split) for name, split in splits.items()},
-        num_same=_same(context.out, data, splits, any(each.record.trains for each in done.values())),
-    )
-    index.write(context.out)
+    used = dict(splits)
+    if any(each.record.trains for each in done.values()):
+        used["features"] = open_split(data, "features")
+    num = {name: len(split) for name, split in used.items()}
+    Index(default=extractor_id(default), extractors=kept, num=num, num_same=_same(context.out, used)).write(context.out)
     context.summary.update(
         features={each.name: each.fingerprint for each in kept.values()},
         seconds_to_prepare={kept[name].name: each.seconds for name, each in done.items()},
@@ -171,17 +169,12 @@ def _compute(
     return kept
 
 
-def _same(out: Path, data: Path, splits: dict[str, Split], trains: bool) -> dict[str, int]:
-    """How many held-out examples are in other splits too. Writes the hashes that samples are looked up in."""
-    hashes = {}
-    for name, split in splits.items():
-        hashes[name] = example_hashes(split.x, split.spec.dtype)
+def _same(out: Path, splits: dict[str, Split]) -> dict[str, int]:
+    """How many held-out examples are in each other split too. Writes the hashes that samples are looked up in."""
+    hashes = {name: example_hashes(split.x, split.spec.dtype) for name, split in splits.items()}
+    for name in SPLITS:
         np.save(out / f"hashes-{name}.npy", hashes[name], allow_pickle=False)
-    found = {"train": num_found(hashes["test"], hashes["train"])}
-    if trains:
-        third = open_split(data, "features")
-        found["features"] = num_found(hashes["test"], example_hashes(third.x, third.spec.dtype))
-    return found
+    return {name: num_found(hashes["test"], found) for name, found in hashes.items() if name != "test"}
 
 
 def _tensor(x: npt.NDArray[Any]) -> Tensor:
