@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from genpipe.components import Axis, Metric
 from genpipe.config import Component
@@ -13,9 +13,11 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.features.config import FeaturesConfig
-from genpipe.pipelines.features.kept import KeptFeatures
 from genpipe.registry import Registry
 from genpipe.validation import restore_config
+
+if TYPE_CHECKING:
+    from genpipe.pipelines.features.kept import KeptFeatures  # with torch, which planning does without
 
 AXES: tuple[Axis, ...] = get_args(Axis)
 
