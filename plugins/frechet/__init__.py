@@ -17,7 +17,7 @@ def register_metrics() -> list[Metric]:
             needs="features",
             axis="quality",
             defaults_for=("image", "vector", "sequence"),
-            estimator="streamed moments; bias corrected and error estimated by an infinitesimal jackknife",
+            estimator="streamed moments; bias corrected and error estimated by a jackknife",
             cost="N × D² for moments, a decomposition of a D×D matrix for each row",
             papers=(
                 "Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium",

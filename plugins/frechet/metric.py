@@ -1,4 +1,4 @@
-"""The Fréchet distance as a metric, with an infinitesimal jackknife over samples and reference."""
+"""The Fréchet distance as a metric, with a jackknife over samples and reference."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Frechet(Metric):
     """FD between samples and the training split.
 
     For equal Gaussians the plain value is too high by about (D² + 5D)/4 · (1/N + 1/M), and for any distributions by
-    what an infinitesimal jackknife over samples and reference finds; it also gives the standard error, √2 too large
-    where the two are alike and the distance is nothing but bias.
+    what a jackknife over samples and reference finds; it also gives the standard error, up to twice
+    too large where the two are alike and the distance is nothing but bias.
     """
 
     calibrates_on = ("train",)
@@ -64,8 +64,10 @@ class Frechet(Metric):
                 f"{own.num} examples against {self._real.num} in {dims} dimensions: "
                 "fewer than twice the dimensions, so covariances are poorly known"
             )
-        if min(own.num, self._real.num) <= dims:
-            notes.append("no standard error: covariances of no more examples than dimensions are singular")
+        if min(own.num, self._real.num) <= dims + 1:
+            notes.append(
+                "no standard error: covariances of so few examples are singular, or become so as one is left out"
+            )
             return [self._cell(self._name, found.value, None, own.num, notes)]
         corrected = correction(found, self._real_features, features)
         error = math.sqrt(corrected.variance)

@@ -109,56 +109,34 @@ def test_bias_correction_removes_the_bias_between_draws_of_one_gaussian():
     assert abs(sum(corrected) / 40) < 0.15 * bias
 
 
-def block_jackknife(first, second, num_blocks=20):
-    """Bias and variance by leaving out one block of both after the other (Quenouille, 1956): exact, and dear."""
-    value = fd(moments_of(first), moments_of(second))
-    left = []
-    for block in range(num_blocks):
-        kept = [torch.arange(len(x)) % num_blocks != block for x in (first, second)]
-        left.append(fd(moments_of(first[kept[0]]), moments_of(second[kept[1]])))
-    left = torch.tensor(left, dtype=torch.float64)
-    share = (num_blocks - 1) / num_blocks
-    return (num_blocks - 1) * float(left.mean() - value), share * float((left - left.mean()).square().sum())
+def left_out(first, second):
+    """The bias and variance of leaving out one example of `first` after the other, each fitted anew."""
+    value, num = fd(moments_of(first), moments_of(second)), len(first)
+    kept = [torch.cat([first[:i], first[i + 1 :]]) for i in range(num)]
+    values = torch.tensor([fd(moments_of(x), moments_of(second)) for x in kept], dtype=torch.float64)
+    return (num - 1) * (values.mean().item() - value), (num - 1) * values.var(correction=0).item()
 
 
-@pytest.mark.parametrize("dims", [3, 12])
-def test_the_correction_is_the_limit_of_leaving_blocks_out(dims):
-    """Of two skewed distributions that differ in everything; with as many blocks as examples it is all but equal."""
-    first = normals(400, dims).exp() @ normals(dims, dims, 5)
-    second = normals(400, dims, 1).exp() @ normals(dims, dims, 6) + 0.5
+@pytest.mark.parametrize("dims", [1, 4, 30])
+def test_the_correction_is_leaving_out_every_example_exactly(dims):
+    first = normals(60, dims).exp() @ normals(dims, dims, 5)
+    second = normals(45, dims, 1) @ normals(dims, dims, 6) + 0.5
     found = correction(frechet_distance(gaussian(moments_of(first)), gaussian(moments_of(second))), first, second)
-    bias, variance = block_jackknife(first, second, num_blocks=400)
-    # Leaving out both sides' examples together also counts how they happen to covary.
-    assert found.bias == pytest.approx(bias, rel=0.15)
-    assert found.variance == pytest.approx(variance, rel=0.15)
+    exact = [left_out(first, second), left_out(second, first)]
+    assert found.bias == pytest.approx(sum(bias for bias, _ in exact), rel=1e-8)
+    assert found.variance == pytest.approx(sum(variance for _, variance in exact), rel=1e-8)
 
 
-def test_the_correction_is_the_second_order_of_weighing_an_example_up():
-    dims, step = 4, 1e-3
-    first, second = normals(60, dims) @ normals(dims, dims, 5), normals(50, dims, 1) + 0.5
-    biases, slopes = [], []
-    for own, other in ((first, second), (second, first)):
-        bent, slope = [], []
-        for x in own:
-            at = []
-            for weight in (-step, 0.0, step):
-                weights = torch.full((len(own),), (1 - weight) / len(own), dtype=torch.float64)
-                mean = weights @ own + weight * x
-                covariance = (own - mean).T @ ((own - mean) * weights[:, None]) + weight * (x - mean).outer(x - mean)
-                # In units of the unbiased covariance, as it is fitted.
-                state = state_of(mean, covariance * len(own) / (len(own) - 1), len(own))
-                at.append(fd(state, moments_of(other)))
-            bent.append((at[0] - 2 * at[1] + at[2]) / step**2 / 2)
-            slope.append((at[2] - at[0]) / step / 2)
-        # The covariance's own second order, −ε² c cᵀ, is what N − 1 makes up for.
-        biases.append(sum(bent) / len(own) / len(own))
-        slopes.append(torch.tensor(slope).var(correction=1).item() / len(own))
-    found = frechet_distance(gaussian(moments_of(first)), gaussian(moments_of(second)))
-    made_up = sum(float((x - x.mean(dim=0)).square().sum()) / len(x) ** 2 for x in (first, second))
-    made_up -= (1 / 60 + 1 / 50) * float(found.s.sum())
-    small = correction(found, first, second)
-    assert small.bias == pytest.approx(sum(biases) + made_up, rel=0.03)
-    assert small.variance == pytest.approx(sum(slopes), rel=0.05)
+@pytest.mark.parametrize("num", [160, 1000])
+def test_the_correction_holds_also_with_few_examples_for_the_dimensions(num):
+    dims = 60
+    biases, values = [], []
+    for seed in range(5):
+        first, second = normals(num, dims, 2 * seed), normals(num, dims, 2 * seed + 1)
+        found = frechet_distance(gaussian(moments_of(first)), gaussian(moments_of(second)))
+        values.append(found.value)
+        biases.append(correction(found, first[:100], second[:100]).bias)
+    assert sum(biases) == pytest.approx(sum(values), rel=0.03)  # all of it is bias
 
 
 def test_constant_and_dependent_features_change_neither_value_nor_correction():
