@@ -93,7 +93,7 @@ class Mmd(KernelDistance):
         self._bandwidths = config.bandwidths
 
     def _title(self, reference: Reference) -> str:
-        return reference.title("MMD²(Inception)", "MMD²")
+        return "MMD²"
 
     def _made_for(self, real: Tensor) -> tuple[Tensor | None, Kernel]:
         unit = median_distance(real)

@@ -37,7 +37,6 @@ class SlicedWasserstein(Metric):
         self._num_projections, self._sample = config.num_projections, FeatureSample(config.max_examples)
 
     def prepare(self, reference: Reference) -> None:
-        self._names = {p: reference.title(f"sliced W{p}(Inception)", f"sliced W{p}") for p in (1, 2)}
         self._directions = directions(self._num_projections, reference.train_features.shape[1])
 
     def calibrate(self, real: Mapping[str, State]) -> None:
@@ -84,7 +83,7 @@ class SlicedWasserstein(Metric):
         if order == 2:
             # d√w = dw / 2√w, and where all is equal there is no such thing.
             error = error / (2 * value) if value > 0 else 0.0
-        return Estimate(name=self._names[order], value=value, standard_error=error, better="lower", num=n)
+        return Estimate(name=f"sliced W{order}", value=value, standard_error=error, better="lower", num=n)
 
 
 def _centred(potential: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genpipe.errors import GenpipeError
-from genpipe.evaluation import Estimate, Metric, Reference, Shard, State
+from genpipe.evaluation import Estimate, Metric, Shard, State
 from genpipe.feature_sample import FeatureSample
 from genpipe.plugins.two_sample.classifiers import CLASSIFIERS
 from genpipe.plugins.two_sample.config import TwoSampleConfig
@@ -30,10 +30,6 @@ class TwoSample(Metric):
 
     def __init__(self, config: TwoSampleConfig) -> None:
         self._classify, self._sample = CLASSIFIERS[config.classifier], FeatureSample(config.max_examples)
-
-    def prepare(self, reference: Reference) -> None:
-        self._accuracy = reference.title("two-sample accuracy(Inception)", "two-sample accuracy")
-        self._p_value = reference.title("two-sample p-value(Inception)", "two-sample p-value")
 
     def calibrate(self, real: Mapping[str, State]) -> None:
         self._real = real["train"]["features"]
@@ -66,14 +62,14 @@ class TwoSample(Metric):
             notes = (f"{asked_num} test examples: an accuracy below {least:.2f} cannot be told from chance",)
         return [
             Estimate(
-                name=self._accuracy,
+                name="two-sample accuracy",
                 value=accuracy,
                 standard_error=math.sqrt(likely * (1 - likely) / asked_num),
                 better="lower",
                 num=num,
                 notes=notes,
             ),
-            Estimate(name=self._p_value, value=p_value, better="higher", num=num, notes=notes),
+            Estimate(name="two-sample p-value", value=p_value, better="higher", num=num, notes=notes),
         ]
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genpipe.errors import GenpipeError
-from genpipe.evaluation import Estimate, Metric, Reference, Shard, State
+from genpipe.evaluation import Estimate, Metric, Shard, State
 from genpipe.feature_sample import FeatureSample
 from genpipe.plugins.vendi.config import VendiConfig
 from genpipe.plugins.vendi.score import spectrum, vendi, vendi_infinity
@@ -15,10 +15,6 @@ class Vendi(Metric):
 
     def __init__(self, config: VendiConfig) -> None:
         self._sample, self._order_infinity = FeatureSample(config.max_examples), config.order_infinity
-
-    def prepare(self, reference: Reference) -> None:
-        self._name = reference.title("Vendi(Inception)", "Vendi")
-        self._infinity_name = reference.title("Vendi ∞(Inception)", "Vendi ∞")
 
     def shard(self, shard: Shard) -> State:
         assert shard.features is not None
@@ -37,10 +33,10 @@ class Vendi(Metric):
         if value > min(num, dims) / 2:
             what = f"{num} examples" if num < dims else f"{dims} dimensions"
             notes = (f"of {min(num, dims)} at most, for {what}: features too few to show more",)
-        cells = [Estimate(name=self._name, value=value, standard_error=error, num=num, notes=notes)]
+        cells = [Estimate(name="Vendi", value=value, standard_error=error, num=num, notes=notes)]
         if self._order_infinity:
             value, error = vendi_infinity(found)
-            cells.append(Estimate(name=self._infinity_name, value=value, standard_error=error, num=num))
+            cells.append(Estimate(name="Vendi ∞", value=value, standard_error=error, num=num))
         return cells
 
 

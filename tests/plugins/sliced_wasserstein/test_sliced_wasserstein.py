@@ -11,7 +11,7 @@ from genpipe.plugins.sliced_wasserstein.lines import monotone, transport
 from genpipe.plugins.sliced_wasserstein.metric import SlicedWasserstein, directions
 from tests.metrics import normals, ready, reference_of, score
 
-W1, W2 = "sliced W1(identity)", "sliced W2(identity)"
+W1, W2 = "sliced W1", "sliced W2"
 
 
 def made(train, **options):
@@ -85,7 +85,7 @@ def test_standard_error_is_the_spread_between_draws(order):
     values, errors = [], []
     for seed in range(100):
         train, samples = normals(150, 1, 2 * seed), normals(200, 1, 2 * seed + 1) * 1.5 + 0.7
-        cell = score(made(train, num_projections=2), samples)[f"sliced W{order}(identity)"]
+        cell = score(made(train, num_projections=2), samples)[f"sliced W{order}"]
         values.append(cell.value)
         errors.append(cell.standard_error)
     assert sum(errors) / 100 == pytest.approx(torch.tensor(values).std().item(), rel=0.2)

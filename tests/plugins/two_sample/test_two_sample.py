@@ -9,7 +9,7 @@ from genpipe.plugins.two_sample.config import TwoSampleConfig
 from genpipe.plugins.two_sample.metric import TwoSample
 from tests.metrics import normals, ready, reference_of, score
 
-ACCURACY, P_VALUE = "two-sample accuracy(identity)", "two-sample p-value(identity)"
+ACCURACY, P_VALUE = "two-sample accuracy", "two-sample p-value"
 KINDS = list(CLASSIFIERS)
 
 
