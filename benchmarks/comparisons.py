@@ -32,6 +32,7 @@ TOLD, TOLD_ON = (
         "gaussian": "a mean and a covariance: what any model must beat",
         "mixture": "exact, instant, simple; too stiff for images",
         "vae": "fast and stable, but blurry; a bound in place of the likelihood",
+        "gan": "sharp and one-pass, no likelihood, drops modes",
         "flow": "exact likelihood and one-pass samples, at the price of invertible layers",
         "pixelcnn": "the best likelihood, exact; samples pixel by pixel, so slow",
         "diffusion": "the best samples and full coverage; a bound, and slow",
@@ -117,8 +118,10 @@ def _sayings(comparison: Comparison, quality: str) -> list[str]:
         lines += _best(comparison, column, name)
     exact = [row.name for row in comparison.models if (c := row.cell("bits/dim")) and c.kind == "exact"]
     bounds = [row.name for row in comparison.models if (c := row.cell("bits/dim")) and c.kind == "lower_bound"]
+    none = [row.name for row in comparison.models if row.cells and row.cell("bits/dim") is None]
     lines.append(
-        f"Likelihood: exact of {_and(exact)}; of {_and(bounds)} a bound, which the others' are not ranked with."
+        f"Likelihood: exact of {_and(exact)}; of {_and(bounds)} a bound, which the others' are not ranked with; "
+        f"{_and(none)} without any."
     )
     lines += _best(comparison, "bits/dim", "Exact likelihood, bits/dim", kind="exact")
     lines += _range(comparison, SAMPLING, "Time of a sample")
