@@ -2,7 +2,8 @@
 
 The path is f_β(h) = N(h; 0, I) p(x | h)^β, β from 0 to 1. A forward run from the prior bounds log p(x) from below, a
 reverse run from an exact draw of p(h | x) bounds it from above; such a draw is known where x itself was drawn by
-the model (bidirectional Monte Carlo, Grosse et al., 2015).
+the model (bidirectional Monte Carlo, Grosse et al., 2015). An energy E over h has its log Z bounded the same way: take
+−E(h) − log N(h; 0, I) for log p(x | h).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ FISHER, WASSERSTEIN = "Fisher divergence", "Wasserstein-2"
 
 KINDS: tuple[LikelihoodKind, ...] = get_args(LikelihoodKind)
 POSITIONS = 2**62
+UNNORMALISED = "the model's log-probabilities are unnormalised, so it has no other divergence"
 NO_DENSITY = {
     "lower_bound": "log-probabilities are lower bounds, so this is an upper bound; the reverse KL and "
     "Jensen-Shannon would be none, and are left out",
@@ -116,11 +117,14 @@ class Divergences(Metric):
                 score_kind: LikelihoodKind = "exact" if kind == "exact" else "estimate"
                 cells.append(_mean(FISHER, state["fisher"], score_kind, ()))
         if self._draws is not None and num > 1:
-            cells.append(self._wasserstein(state["x"][state["order"].argsort()], num))
+            why = (UNNORMALISED,) if "kind" in state and "forward" not in state else ()
+            cells.append(self._wasserstein(state["x"][state["order"].argsort()], num, why))
         return cells
 
-    def _wasserstein(self, x: Tensor, num: int) -> Estimate:
+    def _wasserstein(self, x: Tensor, num: int, notes: tuple[str, ...]) -> Estimate:
         assert self._draws is not None
+        if len(x) < self._block:
+            notes = (*notes, f"{len(x)} samples, fewer than a block of {self._block}")
         found = torch.tensor(wasserstein_blocks(x, self._draws, self._block, self._num_blocks), dtype=torch.float64)
         return Estimate(
             name=WASSERSTEIN,
@@ -128,7 +132,7 @@ class Divergences(Metric):
             standard_error=float(found.std()) / math.sqrt(len(found)) if len(found) > 1 else None,
             better="lower",
             num=num,
-            notes=() if len(x) >= self._block else (f"{len(x)} samples, fewer than a block of {self._block}",),
+            notes=notes,
         )
 
 
