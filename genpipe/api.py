@@ -80,6 +80,7 @@ def evaluate(
     executor: str = "ray",
     address: str | None = None,
     tracking: str | None = None,
+    to_step: str | None = None,
     progress: bool = True,
 ) -> Run:
     """Scores samples that another program made against real data, and gives the finished run; `run.table` is its table.
@@ -101,7 +102,7 @@ def evaluate(
     return run_recipe(
         recipe,
         space,
-        Choice(),
+        Choice(to_step=to_step),
         plugins=plugins,
         executor=executor,
         address=address,

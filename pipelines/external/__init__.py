@@ -11,7 +11,7 @@ def register_pipelines() -> list[Pipeline]:
     return [
         Pipeline(
             name="external",
-            summary="data → import_samples → evaluate, for samples that another program made",
+            summary="data → samples → evaluate → report, for samples that another program made",
             config="genpipe.pipelines.external.config:ExternalConfig",
             build="genpipe.pipelines.external.graph:build",
             check="genpipe.pipelines.external.check:check",

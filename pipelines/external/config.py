@@ -10,6 +10,7 @@ from genpipe.config import Config, Resources
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.import_samples.config import ImportConfig
+from genpipe.pipelines.report.config import ReportConfig
 from genpipe.pipelines.single.config import ComputeResources
 
 # Validated into the class of the field that it is the default of.
@@ -23,6 +24,7 @@ class ExternalResources(Config):
     samples: Resources = Field(DEFAULTS, description="resources of the step samples")
     features: ComputeResources = Field(DEFAULTS, description="resources of the step features")
     evaluate: ComputeResources = Field(DEFAULTS, description="resources of the step evaluate")
+    report: Resources = Field(DEFAULTS, description="resources of the step report")
 
 
 class ExternalConfig(Config):
@@ -31,4 +33,5 @@ class ExternalConfig(Config):
     data: DataConfig = Field(description="the data set that samples are held against, and its splits")
     samples: ImportConfig = Field(description="the samples, and how they become examples of the data's kind")
     evaluate: EvaluateConfig = Field(description="how to score them")
+    report: ReportConfig = Field(description="how to show it")
     resources: ExternalResources = Field(description="what each step asks of the machine")

@@ -8,7 +8,7 @@ from genpipe.pipelines.external.config import ExternalConfig
 
 
 def build(config: ExternalConfig, seed: int) -> list[Step]:
-    """data → samples and features → evaluate.
+    """data → samples and features → evaluate → report.
 
     Of a `single` run with the same section `data`, seed and features, the steps data and features are the same.
     """
@@ -40,5 +40,13 @@ def build(config: ExternalConfig, seed: int) -> list[Step]:
             seed=seed,
             resources=ask.evaluate,
             workers=config.evaluate.workers,
+        ),
+        Step(
+            id="report",
+            stage="report",
+            config=config.report,
+            inputs={"data": "data", "features": "features", "samples": "samples", "evaluation": "evaluate"},
+            seed=seed,
+            resources=ask.report,
         ),
     ]

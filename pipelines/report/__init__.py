@@ -17,7 +17,7 @@ def register_stages() -> list[Stage]:
             takes={
                 "data": "data",
                 "features": "features",
-                "model": "model",
+                "model": "model?",
                 "samples": "samples",
                 "evaluation": "evaluation",
             },

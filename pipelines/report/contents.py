@@ -32,19 +32,21 @@ PORTS = ("data", "model", "samples", "features", "evaluation")
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """folders, manifests: of each port's artifact; nearest: the arrays of nearest.npz; likelihoods: of single examples, where
-    the model has a density; features: extractors and what they gave of real data; history: the logged steps of training; device: where the model is to work."""
+    """folders, manifests: of each port's artifact; nearest: the arrays of nearest.npz; likelihoods: of single examples,
+    where the model has a density; features: extractors and what they gave of real data; history: the logged steps of
+    training; device: where the model is to work. Samples that came without a model have no family, and no drawing.
+    """
 
     folders: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
     registry: Registry
     device: str
-    family: Family
+    family: Family | None
     train: Split
     test: Split
     samples: Array
     labels: Array | None
-    drawing: Drawing
+    drawing: Drawing | None
     table: Table
     nearest: Mapping[str, Array]
     likelihoods: ExampleLikelihoods | None
@@ -54,6 +56,16 @@ class Contents:
     @property
     def spec(self) -> DataSpec:
         return self.train.spec
+
+    @property
+    def subject(self) -> str:
+        """What the page is about: a family, or samples that came without one."""
+        return self.table.subject.title if self.family is None else self.family.name
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the model can, nothing where there is none."""
+        return frozenset() if self.family is None else self.family.capabilities
 
     @property
     def dataset(self) -> str:
@@ -74,8 +86,11 @@ class Contents:
 
 def read_contents(inputs: Mapping[str, Path], registry: Registry, device: str) -> Contents:
     """inputs: port → folder of the artifact."""
-    manifests = {port: read_manifest(inputs[port]) for port in PORTS}
-    history = inputs["model"] / "history.jsonl"
+    manifests = {port: read_manifest(inputs[port]) for port in PORTS if port in inputs}
+    history: list[dict[str, float]] = []
+    if "model" in inputs and (inputs["model"] / "history.jsonl").exists():
+        history = [json.loads(line) for line in (inputs["model"] / "history.jsonl").read_text().splitlines()]
+    drawing = inputs["samples"] / "drawing.json"
     labels, likelihoods = inputs["samples"] / "labels.npy", inputs["evaluation"] / "likelihoods.npz"
     with np.load(inputs["evaluation"] / "nearest.npz", allow_pickle=False) as arrays:
         nearest = dict(arrays)
@@ -84,15 +99,15 @@ def read_contents(inputs: Mapping[str, Path], registry: Registry, device: str) -
         manifests=manifests,
         registry=registry,
         device=device,
-        family=registry.get("family", manifests["model"].config["model"]["name"]),
+        family=registry.get("family", manifests["model"].config["model"]["name"]) if "model" in manifests else None,
         train=open_split(inputs["data"], "train"),
         test=open_split(inputs["data"], "test"),
         samples=np.load(inputs["samples"] / "samples.npy", allow_pickle=False),
         labels=np.load(labels, allow_pickle=False) if labels.exists() else None,
-        drawing=Drawing.read(inputs["samples"] / "drawing.json"),
+        drawing=Drawing.read(drawing) if drawing.exists() else None,
         table=Table.read(inputs["evaluation"] / "table.json"),
         nearest=nearest,
         likelihoods=ExampleLikelihoods.read(likelihoods) if likelihoods.exists() else None,
         features=KeptFeatures(inputs["features"], registry),
-        history=[json.loads(line) for line in history.read_text().splitlines()] if history.exists() else [],
+        history=history,
     )

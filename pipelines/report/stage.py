@@ -57,13 +57,13 @@ def run(context: StepContext) -> None:
     for found in panels:
         for name, data in {**{name: p.light for name, p in found.pictures.items()}, **found.files}.items():
             (context.out / f"{name}.png").write_bytes(data)
-    title = config.title or f"{contents.family.name} on {contents.spec.name}"
+    title = config.title or f"{contents.subject} on {contents.spec.name}"
     created = datetime.fromtimestamp(contents.manifests["evaluation"].created, tz=UTC)
     html = render(
         panels,
         title=title,
         created=f"{created:%Y-%m-%d %H:%M} UTC",
-        family=contents.family,
+        about=contents.table.subject.title if contents.family is None else contents.family.summary,
         tiles=tiles(contents.table),
     )
     (context.out / "report.html").write_text(html, encoding="utf-8")

@@ -31,11 +31,17 @@ def digits(num: int = 60) -> np.ndarray[Any, Any]:
 def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
     monkeypatch.chdir(tmp_path)
 
-    def run(samples: Any, reference: Any = "digits", **overrides: Any) -> Run:
+    def run(samples: Any, reference: Any = "digits", to_step: str | None = "evaluate", **overrides: Any) -> Run:
         keys = {key.replace("__", "."): value for key, value in overrides.items()}
         given = {**SMALL, **keys} if reference == "digits" else keys
         return genpipe.evaluate(
-            samples=samples, reference=reference, overrides=given, executor="inline", tracking="off", progress=False
+            samples=samples,
+            reference=reference,
+            overrides=given,
+            executor="inline",
+            tracking="off",
+            to_step=to_step,
+            progress=False,
         )
 
     return run
@@ -63,10 +69,14 @@ def test_an_array_a_tensor_and_a_file_of_the_same_samples_have_one_evaluation(ev
 
 
 def test_conversions_and_what_is_not_known_stand_below_the_table(evaluate: Evaluate) -> None:
-    run = evaluate(digits() / 16, samples__range=[0, 1], samples__title="theirs")
+    run = evaluate(digits() / 16, samples__range=[0, 1], samples__title="theirs", to_step=None)
     assert run.table.subject.title == "theirs"
     assert "Samples were brought from [0, 1] to whole numbers 0 … 16, rounded to the nearest." in run.table.notes
     assert any("trained on is not known" in note for note in run.table.notes)
+    page = run.report.read_text()
+    assert "<h1>theirs on digits</h1>" in page
+    assert 'id="facts"' in page
+    assert 'id="training"' not in page
 
 
 def test_samples_that_do_not_fit_fail_with_all_reasons(evaluate: Evaluate) -> None:

@@ -44,7 +44,7 @@ def panel(contents: Contents) -> Panel:
         title="Cost",
         values={
             "costs": costs,
-            "parameters": words.count(manifests["model"].summary["num_parameters"]),
+            "parameters": words.count(manifests["model"].summary["num_parameters"]) if "model" in manifests else "",
             "has_memory": any("peak_memory_bytes" in manifest.facts for manifest in manifests.values()),
             "on_gpu": any("peak_gpu_memory_bytes" in manifest.facts for manifest in manifests.values()),
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genpipe import words
+from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.model import Sampler
 from genpipe.pipelines.report.contents import Contents
@@ -10,22 +11,33 @@ from genpipe.pipelines.report.page import Panel
 
 
 def panel(contents: Contents) -> Panel:
-    values = {"facts": _facts(contents), "papers": contents.family.papers}
+    family = contents.family
+    if family is None:
+        samples = contents.manifests["samples"]
+        values = {"facts": [("Samples", str(samples.summary["num_samples"])), *_of_data(contents)], "papers": ()}
+        return Panel(name="facts", title="Samples and data", values=values)
+    values = {"facts": [*_of_model(contents, family), *_of_data(contents)], "papers": family.papers}
     return Panel(name="facts", title="Model and data", values=values)
 
 
-def _facts(contents: Contents) -> list[tuple[str, str]]:
-    family, spec, model = contents.family, contents.spec, contents.manifests["model"]
+def _of_data(contents: Contents) -> list[tuple[str, str]]:
+    spec, sizes = contents.spec, contents.manifests["data"].summary["num_examples"]
     shape = " × ".join(str(n) for n in spec.shape)
-    sizes = contents.manifests["data"].summary["num_examples"]
+    return [
+        ("Data set", f"{contents.dataset}: {spec.event}s of {shape}, {_values(spec)}"),
+        ("Splits", ", ".join(f"{words.count(n)} {name}" for name, n in sizes.items())),
+    ]
+
+
+def _of_model(contents: Contents, family: Family) -> list[tuple[str, str]]:
+    model, drawing = contents.manifests["model"], contents.drawing
     facts = [
         ("Family", f"{family.name}: {family.summary}"),
         ("Parameters", words.count(model.summary["num_parameters"])),
-        ("Data set", f"{contents.dataset}: {spec.event}s of {shape}, {_values(spec)}"),
-        ("Splits", ", ".join(f"{words.count(n)} {name}" for name, n in sizes.items())),
-        ("Sampler", f"{_sampler(contents.drawing.sampler)} ({family.sampling_cost})"),
         ("Seed", str(model.seed)),
     ]
+    if drawing is not None:
+        facts.append(("Sampler", f"{_sampler(drawing.sampler)} ({family.sampling_cost})"))
     if model.summary.get("resumed_from"):
         facts.append(("Resumed", f"at step {words.count(model.summary['resumed_from'])}, after an interruption"))
     return facts

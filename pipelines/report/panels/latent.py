@@ -55,13 +55,14 @@ def principal(codes: Tensor, num: int) -> Directions:
 
 
 def panel(contents: Contents) -> Panel | None:
-    if not {"encode", "decode"} <= contents.family.capabilities:
+    if not {"encode", "decode"} <= contents.capabilities:
         return None
     model, spec, test = contents.model, contents.spec, contents.test
     chosen = subset_by_hash(len(test), MAX_CODES, seed=0)
     x = torch.from_numpy(np.array(test.x[chosen]))
     labels = None if test.y is None else np.array(test.y[chosen])
-    asked = torch.from_numpy(labels) if labels is not None and contents.drawing.num_classes is not None else None
+    takes_labels = contents.drawing is not None and contents.drawing.num_classes is not None
+    asked = torch.from_numpy(labels) if labels is not None and takes_labels else None
     codes = model.encode(x, asked).cpu()
     if not codes.is_floating_point() or len(codes) < 2:
         return None  # a code of whole numbers has no directions

@@ -24,11 +24,11 @@ LABEL_PIXELS = 28
 
 
 def panel(contents: Contents) -> Panel | None:
-    spec = contents.spec
-    if "path" not in contents.family.capabilities or not (spec.event == "image" or spec.shape == (2,)):
+    spec, drawing = contents.spec, contents.drawing
+    can_be_shown = spec.event == "image" or spec.shape == (2,)
+    if "path" not in contents.capabilities or drawing is None or not can_be_shown:
         return None
     num = min(NUM_IMAGES if spec.event == "image" else NUM_POINTS, len(contents.samples))
-    drawing = contents.drawing
     path = contents.model.sample_path(
         num, drawing.labels(0, num), seed=drawing.seed, sampler=drawing.sampler, num_frames=NUM_FRAMES
     )

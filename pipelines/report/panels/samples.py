@@ -22,11 +22,16 @@ def panel(contents: Contents) -> Panel:
     return Panel(
         name="samples",
         title="Samples",
-        values={"num_shown": min(len(samples), most), "seed": contents.drawing.seed},
+        values={
+            "title": _title(contents),
+            "num_shown": min(len(samples), most),
+            "num": len(samples),
+            "seed": None if contents.drawing is None else contents.drawing.seed,
+        },
         pictures={
             "samples": picture(
                 lambda theme: examples_figure(samples, spec, theme, labels=contents.labels, real=behind),
-                f"Samples of {contents.family.name}, as they came",
+                f"{_title(contents)}, as they came",
             ),
             "data": picture(
                 lambda theme: examples_figure(test.x[chosen], spec, theme, labels=labels),
@@ -34,3 +39,8 @@ def panel(contents: Contents) -> Panel:
             ),
         },
     )
+
+
+def _title(contents: Contents) -> str:
+    subject = contents.subject
+    return subject[:1].upper() + subject[1:] if contents.family is None else f"Samples of {subject}"

@@ -13,7 +13,7 @@ from genpipe.pipelines.report.picture import picture
 from genpipe.table import Estimate, Table
 
 # Shapes, so that rows are told apart without colours, and where points lie on each other.
-MARKERS = {"oracle": ("D", 6.0), "model": ("o", 5.0), "copy": ("s", 4.0), "floor": ("v", 5.0)}
+MARKERS = {"oracle": ("D", 6.0), "model": ("o", 5.0), "samples": ("o", 5.0), "copy": ("s", 4.0), "floor": ("v", 5.0)}
 
 
 def panel(contents: Contents) -> Panel | None:
@@ -41,13 +41,13 @@ def _pairs(table: Table, x: str, y: str) -> dict[str, tuple[Estimate, Estimate]]
 def pairs_figure(table: Table, x: str, y: str, theme: Theme) -> Figure:
     figure = blank_figure(CHART_PIXELS, 440, theme)
     axes = figure.add_subplot()
-    colours = {"model": theme.model, "oracle": theme.ink, "copy": theme.series[1], "floor": theme.muted}
+    colours = {table.subject.name: theme.model, "oracle": theme.ink, "copy": theme.series[1], "floor": theme.muted}
     for name, (across, up) in _pairs(table, x, y).items():
         marker, size = MARKERS.get(name, ("P", 7.0))
         axes.errorbar(
             across.value, up.value, xerr=across.standard_error, yerr=up.standard_error, fmt=marker, markersize=size,
             color=colours.get(name, theme.series[2]), markerfacecolor="none" if name == "oracle" else None,
-            elinewidth=0.8, capsize=2, label=name, linestyle="none", zorder=3 if name == "model" else 2,
+            elinewidth=0.8, capsize=2, label=name, linestyle="none", zorder=3 if name == table.subject.name else 2,
         )  # fmt: skip
     dress(axes, theme)
     axes.set(xlabel=f"{x} [share]", ylabel=f"{y} [share]", xlim=(-0.03, 1.03))

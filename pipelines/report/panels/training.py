@@ -10,7 +10,9 @@ from genpipe.pipelines.report.picture import picture
 from genpipe.pipelines.train.curves import curves_figure, lowest, term_names
 
 
-def panel(contents: Contents) -> Panel:
+def panel(contents: Contents) -> Panel | None:
+    if contents.family is None:
+        return None
     history = contents.history
     metrics = contents.manifests["model"].summary.get("metrics", {})
     # One by one, so that the page can set them side by side or one below the other.
