@@ -233,5 +233,12 @@ def test_the_command_prints_the_table_and_what_to_know_of_it(
         standalone_mode=False,
     )
     shown = capsys.readouterr().out
-    for said in ("oracle", "samples", "copies [%]", "precision", "30 examples a row", "· What the samples' model"):
+    for said in (
+        "oracle",
+        "samples",
+        "copies [%]",
+        "precision",
+        "30 examples in each row",
+        "· What the samples' model",
+    ):
         assert said in shown
