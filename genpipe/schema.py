@@ -19,6 +19,8 @@ def recipe_schema(registry: Registry, pipeline: str | None = None) -> dict[str, 
     for kind in KINDS:
         if kind not in ("stage", "pipeline"):
             definitions[f"choice.{kind}"] = _choice(kind, registry, definitions)
+    for definition in definitions.values():
+        _leave_out_sections(definition, definitions)
     body = recipes[0] if len(recipes) == 1 else {"anyOf": recipes}
     return {"$schema": DIALECT, "title": "genpipe recipe", **body, "$defs": definitions}
 
@@ -46,6 +48,18 @@ def _has_to_be_given(record: Any, section: str) -> bool:
     config_class = record.config_class.model_fields[section].annotation
     is_section = isinstance(config_class, type) and issubclass(config_class, Config)
     return not is_section or any(field.is_required() for field in config_class.model_fields.values())
+
+
+def _leave_out_sections(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """The same for sections within sections, which pydantic takes to be required where they have no default."""
+    required = schema.get("required", [])
+    for name in list(required):
+        reference = schema["properties"][name].get("$ref", "")
+        section = definitions.get(reference.removeprefix("#/$defs/"), {})
+        if section.get("type") == "object":
+            _leave_out_sections(section, definitions)
+            if not section.get("required"):
+                required.remove(name)
 
 
 def _choice(kind: str, registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
