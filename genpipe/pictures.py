@@ -56,7 +56,7 @@ LIGHT = Theme(
     rule="#e4e7ec",
     model="#1f6fb2",
     real="#98a2b3",
-    series=("#1f6fb2", "#c2570c", "#00806b", "#9c4a86", "#8a6d00", "#4b5563"),
+    series=("#1f6fb2", "#c2570c", "#00806b", "#9c4a86", "#8a6d00", "#4b5563", "#c02f3f", "#5b4fcf"),
     real_map="Greys",
 )
 DARK = Theme(
@@ -66,7 +66,7 @@ DARK = Theme(
     rule="#2c333e",
     model="#62b0ea",
     real="#667085",
-    series=("#62b0ea", "#f0945a", "#3fc7a8", "#d992c4", "#e0c04a", "#a8b0bd"),
+    series=("#62b0ea", "#f0945a", "#3fc7a8", "#d992c4", "#e0c04a", "#a8b0bd", "#f2808a", "#a99ff5"),
     real_map="Greys_r",
 )
 

@@ -17,7 +17,7 @@ from genpipe.words import ARROWS
 
 WIDTH_PIXELS, HEIGHT_PIXELS, LEGEND_ROW_PIXELS = 800, 560, 28
 DASHES = (0, (5, 3))
-MARKERS = "osD^vPX*<>"  # colours repeat after six models, markers after ten
+MARKERS = "osD^vPX*<>"  # colours repeat after eight models, markers after ten
 LOG_SPAN = 20.0  # a positive column that spans more is drawn by its logarithm
 PRECISION, RECALL, SHARES = "precision", "recall", (-0.03, 1.05)
 ORACLE, LEGEND_COLUMNS = "real data (oracle)", 3

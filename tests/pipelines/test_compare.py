@@ -2,6 +2,9 @@ import csv
 import io
 import json
 import math
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from genpipe.tracking.mlflow_sender import make_client
 from genpipe.tracking.tracker import sync
 from genpipe.workspace import Workspace
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MIXTURE = {"model": {"name": "gaussian_mixture", "num_components": 8, "reg_covar": 1e-6}}
 FEW = {"model": {"name": "gaussian_mixture", "num_components": 2}}
 RECIPE = {
@@ -342,3 +346,22 @@ def test_each_model_and_seed_is_a_run_of_the_tracker_with_its_own_options_and_nu
     assert not any("few.1" in name for name in parent.data.metrics)
     assert {file.path for file in client.list_artifacts(few.info.run_id)} == {"train", "sample", "evaluate"}
     assert "comparison.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to lay the page out")
+@pytest.mark.parametrize("width", [500, 1400])
+def test_the_page_is_no_wider_than_the_window(ring, tmp_path, width):
+    probe = (
+        "<script>addEventListener('load', () => document.body.dataset.over ="
+        " document.documentElement.scrollWidth - document.documentElement.clientWidth)</script>"
+    )
+    page = (ring.one("comparison") / "comparison.html").read_text().replace("</body>", f"{probe}</body>")
+    (tmp_path / "page.html").write_text(page)
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--window-size={width},900",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
+        (tmp_path / "page.html").as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
+    assert re.search(r'data-over="(-?\d+)"', dom)[1] == "0"
