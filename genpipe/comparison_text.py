@@ -124,7 +124,8 @@ def _cell_notes(comparison: Comparison) -> list[str]:
 
 def _failures(row: Row) -> str:
     steps = ", ".join(f"seed {seed} (step {step})" for seed, step in row.failed.items())
-    return f"{steps} failed and is in no number; the run's log of that step says why."
+    verb, which = ("is", "that step") if len(row.failed) == 1 else ("are", "those steps")
+    return f"{steps} failed and {verb} in no number; the run's logs of {which} say why."
 
 
 def markdown_table(comparison: Comparison) -> str:

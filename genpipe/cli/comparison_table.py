@@ -12,6 +12,7 @@ from genpipe.comparison import Comparison
 from genpipe.comparison_text import CellText, cell_text, heading, legend, seeds_text
 
 BEST = "*"
+EDGES = 2  # of a table, in characters
 PIPE_WIDTH = 240  # a pipe has no edge to wrap at
 
 
@@ -37,7 +38,8 @@ def _marked(text: CellText) -> str:
 def print_blocks(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table as wide as the terminal, and the columns that have no room below, with the rows' names again."""
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-    for start, stop in blocks([max(map(len, column)) for column in zip(header, *rows, strict=True)], room):
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for start, stop in blocks(widths, room - EDGES):
         chosen = [0, *range(start, stop)]
         print_table([header[i] for i in chosen], [[row[i] for i in chosen] for row in rows])
 
