@@ -14,6 +14,7 @@ from typing import Any
 from genpipe.errors import GenpipeError, Interrupted, UsageError
 from genpipe.execution.reach import CLIENT, CLIENT_PORT, reach, send_token_if_there_is_one, unreachable
 
+LATE = "timed out during startup"  # on a busy machine; Ray has no class for it, and waits for 30 seconds
 SHUTDOWN_SECONDS = 10.0
 WORKER_DIED = "^A worker died or was killed"  # how a paragraph begins that Ray prints on stdout
 
@@ -47,6 +48,10 @@ def connect(address: str | None) -> bool:
         try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+            raise told(address, error) from error
+        except Exception as error:
+            if LATE not in str(error):
+                raise
             raise told(address, error) from error
     return True
 
