@@ -52,7 +52,7 @@ def test_metrics_are_listed_in_a_terminal_of_any_width_and_in_a_pipe(command):
     assert max(map(len, narrow.splitlines())) <= 80
     assert max(map(len, wide.splitlines())) <= 200
     assert len(wide.splitlines()) < len(narrow.splitlines())
-    for said in ("needs features of samples", "by a block jackknife", "dimensions as many as an example has numbers"):
+    for said in ("needs features of samples", "default for images", "dimensions as many as an example has numbers"):
         assert said in re.sub(r"\s+", " ", narrow)
     assert "3 × N² distances in blocks" in command("metrics").stdout
     shown = command("metrics", "show", "prdc").stdout
