@@ -93,7 +93,10 @@ def test_shards_change_nothing(stage, runs, kind):
         table = Table.read(folder / "table.json")
         for name in ("oracle", "copy", "floor"):
             for cell, other in zip(whole.row(name).estimates, table.row(name).estimates, strict=True):
-                assert other.value == pytest.approx(cell.value, rel=1e-12, abs=1e-12), (name, cell.name)
+                # The correction is a derivative at a covariance that, of 80 examples in 64 dimensions, is all but singular:
+                # moments that agree to 1e-15 give it to 1e-9.
+                rel = 1e-8 if cell.name.endswith("bias-corrected") else 1e-12
+                assert other.value == pytest.approx(cell.value, rel=rel, abs=1e-12), (name, cell.name)
 
 
 def test_samples_that_are_too_few_are_continued_from_their_own_stream(stage, runs):
