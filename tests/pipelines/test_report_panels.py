@@ -132,7 +132,8 @@ def test_classes_are_told_apart_by_mark_where_there_are_more_than_hues():
     assert {marker for _, _, marker in class_styles(spec(3), LIGHT)} == {"o"}
     many = class_styles(spec(10, tuple("abcdefghij")), LIGHT)
     assert [marker for _, _, marker in many] == [f"${letter}$" for letter in "abcdefghij"]
-    assert class_styles(spec(7, ("shirt",) * 7), LIGHT)[3][2] == "$3$"
+    num = len(LIGHT.series) + 1
+    assert class_styles(spec(num, ("shirt",) * num), LIGHT)[3][2] == "$3$"
 
 
 def test_two_normals_are_told_apart_as_often_as_the_formula_says():
