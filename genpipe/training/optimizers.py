@@ -107,6 +107,8 @@ class LoopOptimizers:
             if self.config.clip_norm is not None:
                 self.weights.clip(parameters, self.config.clip_norm)
             optimizer.step()
+            if self.config.precision != "float32":
+                torch.clear_autocast_cache()  # it keeps casts of the weights that have just moved
         self.weights.go_on()
 
     def sum(self, name: str, value: Tensor) -> None:

@@ -295,6 +295,22 @@ def test_each_group_moves_by_its_own_loss_alone(tmp_path: Path) -> None:
     assert same_weights(straight, again)
 
 
+def test_under_bfloat16_what_follows_a_step_sees_the_weights_that_moved(tmp_path: Path) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Watching(Pair):
+        def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+            optimizers.minimize(self.first(batch.z).float().square().mean(), "inner")
+            again = self.first(batch.z)
+            weight, bias = self.first.weight.bfloat16(), self.first.bias.bfloat16()
+            seen.append((again.detach(), nn.functional.linear(batch.z.bfloat16(), weight, bias).detach()))
+            return {"loss": again.float().mean().detach()}
+
+    run(Watching(), tmp_path, precision="bfloat16", steps=3, learning_rate=0.1)
+    assert len(seen) == 3
+    assert all(torch.equal(ours, moved) for ours, moved in seen)
+
+
 def test_micro_batches_cannot_step_twice(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"steps more than once per batch \(inner, then outer\)"):
         run(Pair(), tmp_path, accumulation=2)
