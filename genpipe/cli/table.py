@@ -37,11 +37,28 @@ def show(table: Table) -> None:
     print_table(("", *(row.name for row in table.rows)), lines)
     for line in provenance(table):
         click.echo(line)
-    cells = [cell for row in table.rows for cell in row.estimates]
     absent = [f"{row.name}: no {metric}, since {why}" for row in table.rows for metric, why in row.absent.items()]
     width = shutil.get_terminal_size((120, 24)).columns
-    for note in dict.fromkeys((*table.notes, *(f"{c.name}: {n}" for c in cells for n in c.notes), *absent)):
+    for note in dict.fromkeys((*table.notes, *_cell_notes(table), *absent)):
         click.echo(textwrap.fill(note, width, initial_indent="· ", subsequent_indent="  "))
+
+
+def _cell_notes(table: Table) -> list[str]:
+    """`C_T [z], model and floor: underfitting`: each note once, with the rows that have it."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for row in table.rows:
+        for cell in row.estimates:
+            for note in cell.notes:
+                rows.setdefault((cell.name, note), []).append(row.name)
+    everywhere = len(table.rows)
+    return [
+        f"{name}: {note}" if len(names) == everywhere else f"{name}, {_listed(names)}: {note}"
+        for (name, note), names in rows.items()
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def provenance(table: Table) -> list[str]:
