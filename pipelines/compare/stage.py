@@ -71,7 +71,8 @@ def _chosen(column: str | None, option: str, comparison: Comparison) -> str | No
         return column
     found = {short(comparison, each): each for each in comparison.columns}
     if column not in found:
-        raise UsageError(f"compare.{option}: there is no column '{column}'{nearest(column, found)}")
+        hint = nearest(column, found) or f"; there are: {', '.join(found)}"
+        raise UsageError(f"compare.{option}: there is no column '{column}'{hint}")
     return found[column]
 
 
