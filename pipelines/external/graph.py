@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from genpipe.graph import Step
-from genpipe.pipelines.evaluate.chosen import features_config
 from genpipe.pipelines.external.config import ExternalConfig
+from genpipe.pipelines.single.steps import data_step, evaluate_step, features_step
 
 
 def build(config: ExternalConfig, seed: int) -> list[Step]:
@@ -12,9 +12,9 @@ def build(config: ExternalConfig, seed: int) -> list[Step]:
 
     Of a `single` run with the same section `data`, seed and features, the steps data and features are the same.
     """
-    ask = config.resources
+    ask, scored = config.resources, {"samples": "samples"}
     return [
-        Step(id="data", stage="data", config=config.data, seed=seed, resources=ask.data, workers=config.data.workers),
+        data_step(config.data, seed, ask.data),
         Step(
             id="samples",
             stage="import_samples",
@@ -23,29 +23,13 @@ def build(config: ExternalConfig, seed: int) -> list[Step]:
             seed=seed,
             resources=ask.samples,
         ),
-        Step(
-            id="features",
-            stage="features",
-            config=features_config(config.evaluate),
-            inputs={"data": "data"},
-            seed=seed,
-            resources=ask.features,
-            workers=config.evaluate.workers,
-        ),
-        Step(
-            id="evaluate",
-            stage="evaluate",
-            config=config.evaluate,
-            inputs={"data": "data", "features": "features", "samples": "samples"},
-            seed=seed,
-            resources=ask.evaluate,
-            workers=config.evaluate.workers,
-        ),
+        features_step(config.evaluate, seed, ask.features),
+        evaluate_step(config.evaluate, scored, seed, ask.evaluate),
         Step(
             id="report",
             stage="report",
             config=config.report,
-            inputs={"data": "data", "features": "features", "samples": "samples", "evaluation": "evaluate"},
+            inputs={"data": "data", "features": "features", **scored, "evaluation": "evaluate"},
             seed=seed,
             resources=ask.report,
         ),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from genpipe.graph import Step
-from genpipe.pipelines.evaluate.chosen import features_config
 from genpipe.pipelines.single.config import SingleConfig
-from genpipe.pipelines.train.config import TrainStageConfig
+from genpipe.pipelines.single.steps import data_step, evaluate_step, features_step, sample_step, train_step
 
 
 def build(config: SingleConfig, seed: int) -> list[Step]:
@@ -14,57 +13,18 @@ def build(config: SingleConfig, seed: int) -> list[Step]:
     Steps share the run's seed: what they draw is told apart by stream names, and a step whose config did not
     change keeps its key.
     """
-    ask = config.resources
+    ask, scored = config.resources, {"model": "train", "samples": "sample"}
     return [
-        Step(id="data", stage="data", config=config.data, seed=seed, resources=ask.data, workers=config.data.workers),
-        Step(
-            id="train",
-            stage="train",
-            config=TrainStageConfig(model=config.model, train=config.train),
-            inputs={"data": "data"},
-            seed=seed,
-            resources=ask.train,
-            workers=config.train.workers,
-            min_workers=config.train.min_workers,
-        ),
-        Step(
-            id="sample",
-            stage="sample",
-            config=config.sample,
-            inputs={"model": "train", "data": "data"},
-            seed=seed,
-            resources=ask.sample,
-            workers=config.sample.workers,
-        ),
-        Step(
-            id="features",
-            stage="features",
-            config=features_config(config.evaluate),
-            inputs={"data": "data"},
-            seed=seed,
-            resources=ask.features,
-            workers=config.evaluate.workers,
-        ),
-        Step(
-            id="evaluate",
-            stage="evaluate",
-            config=config.evaluate,
-            inputs={"data": "data", "features": "features", "model": "train", "samples": "sample"},
-            seed=seed,
-            resources=ask.evaluate,
-            workers=config.evaluate.workers,
-        ),
+        data_step(config.data, seed, ask.data),
+        train_step(config.model, config.train, seed, ask.train),
+        sample_step(config.sample, seed, ask.sample),
+        features_step(config.evaluate, seed, ask.features),
+        evaluate_step(config.evaluate, scored, seed, ask.evaluate),
         Step(
             id="report",
             stage="report",
             config=config.report,
-            inputs={
-                "data": "data",
-                "features": "features",
-                "model": "train",
-                "samples": "sample",
-                "evaluation": "evaluate",
-            },
+            inputs={"data": "data", "features": "features", **scored, "evaluation": "evaluate"},
             seed=seed,
             resources=ask.report,
         ),
