@@ -20,6 +20,7 @@ from genpipe.plugins.flow.networks import MADE
 
 SPECS = {
     "vector": DataSpec(name="rows", event="vector", shape=(5,), mean=(0.0,) * 5, std=(1.0,) * 5),
+    "plane": DataSpec(name="plane", event="vector", shape=(2,), mean=(0.0,) * 2, std=(1.0,) * 2),
     "scalar": DataSpec(name="column", event="vector", shape=(1,), mean=(0.0,), std=(1.0,)),
     "image": DataSpec(name="patches", event="image", shape=(1, 4, 4), levels=17),
     "colour": DataSpec(name="colours", event="image", shape=(3, 2, 6), levels=256),
@@ -78,7 +79,6 @@ def test_decoding_a_code_gives_the_example_again(spec: str, structure: str, tran
 
 
 def test_a_density_of_two_dimensions_integrates_to_one() -> None:
-    SPECS["plane"] = DataSpec(name="plane", event="vector", shape=(2,), mean=(0.0,) * 2, std=(1.0,) * 2)
     ticks = torch.linspace(-12, 12, 601, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="ij"), dim=-1).reshape(-1, 2)
     for structure in ("coupling", "autoregressive"):
