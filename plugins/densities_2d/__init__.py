@@ -28,7 +28,40 @@ MOONS = Dataset(
     draw="genpipe.plugins.densities_2d.moons:draw",
 )
 
+CHECKERBOARD = Dataset(
+    name="checkerboard",
+    summary="eight uniform squares of a board with slightly blurred edges, with their exact density",
+    config="genpipe.plugins.densities_2d.config:CheckerboardConfig",
+    build="genpipe.plugins.densities_2d.checkerboard:build",
+    events=("vector",),
+    log_density="genpipe.plugins.densities_2d.checkerboard:log_density",
+    score="genpipe.plugins.densities_2d.checkerboard:score",
+    draw="genpipe.plugins.densities_2d.checkerboard:draw",
+)
+
+PINWHEEL = Dataset(
+    name="pinwheel",
+    summary="five curved arms around a centre, with their exact density",
+    config="genpipe.plugins.densities_2d.config:PinwheelConfig",
+    build="genpipe.plugins.densities_2d.pinwheel:build",
+    events=("vector",),
+    log_density="genpipe.plugins.densities_2d.pinwheel:log_density",
+    score="genpipe.plugins.densities_2d.pinwheel:score",
+    draw="genpipe.plugins.densities_2d.pinwheel:draw",
+)
+
+SPIRALS = Dataset(
+    name="spirals",
+    summary="two interleaved spiral arms with Gaussian noise, with their density",
+    config="genpipe.plugins.densities_2d.config:SpiralsConfig",
+    build="genpipe.plugins.densities_2d.spirals:build",
+    events=("vector",),
+    log_density="genpipe.plugins.densities_2d.spirals:log_density",
+    score="genpipe.plugins.densities_2d.spirals:score",
+    draw="genpipe.plugins.densities_2d.spirals:draw",
+)
+
 
 @hookimpl
 def register_datasets() -> list[Dataset]:
-    return [GAUSSIANS_2D, MOONS]
+    return [GAUSSIANS_2D, MOONS, CHECKERBOARD, PINWHEEL, SPIRALS]

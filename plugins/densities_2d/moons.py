@@ -12,8 +12,7 @@ from genpipe.data import Array, RawData
 from genpipe.dataspec import DataSpec
 from genpipe.noise import Noise
 from genpipe.plugins.densities_2d.config import MoonsConfig
-
-BLOCK = 1024
+from genpipe.plugins.densities_2d.curves import BlurredCurve, num_nodes
 
 
 def build(config: MoonsConfig, seed: int) -> RawData:
@@ -39,45 +38,18 @@ def _points(config: MoonsConfig, num: int, noise: Noise) -> tuple[Array, npt.NDA
 
 
 def log_density(config: MoonsConfig, x: Array) -> npt.NDArray[np.float64]:
-    """log p(x) in nats, (N,), for x (N, 2): the midpoint rule over the angle.
-
-    Nodes lie at most std / 8 apart along the circles, where the rule's error is below 1e-6 of the density except
-    at the circles' ends (there below 1e-3).
-    """
-    nodes = _nodes(config)
-    constant = math.log(len(nodes) * 2 * math.pi * config.std**2)
-    parts = [np.empty(0)]
-    for start in range(0, len(x), BLOCK):
-        weights, nearest = _weights(config, x[start : start + BLOCK], nodes)
-        parts.append(np.log(weights.sum(axis=1)) - nearest - constant)
-    return np.concatenate(parts)
+    """log p(x) in nats, (N,), for x (N, 2): the midpoint rule over the angle."""
+    return _curve(config).log_density(x)
 
 
 def score(config: MoonsConfig, x: Array) -> npt.NDArray[np.float64]:
     """∇ log p(x), (N, 2), by the same rule."""
-    nodes = _nodes(config)
-    parts = [np.empty((0, 2))]
-    for start in range(0, len(x), BLOCK):
-        rows = x[start : start + BLOCK].astype(np.float64)
-        weights, _ = _weights(config, rows, nodes)
-        parts.append((weights @ nodes / weights.sum(axis=1, keepdims=True) - rows) / config.std**2)
-    return np.concatenate(parts)
+    return _curve(config).score(x)
 
 
-def _nodes(config: MoonsConfig) -> npt.NDArray[np.float64]:
-    """Points (K, 2) of both circles, of equal weight."""
-    num_nodes = max(256, math.ceil(8 * math.pi / config.std))
-    angle = math.pi * (np.arange(num_nodes) + 0.5) / num_nodes
+def _curve(config: MoonsConfig) -> BlurredCurve:
+    num = num_nodes(math.pi, config.std)
+    angle = math.pi * (np.arange(num) + 0.5) / num
     upper = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return np.concatenate([upper, np.array([1.0, 0.5]) - upper])
-
-
-def _weights(
-    config: MoonsConfig, x: Array, nodes: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """e^(s₀ − s), (N, K), and s₀, (N,): s is half the squared distance to each node in deviations, s₀ the least."""
-    rows = x.astype(np.float64)
-    squares = (rows[:, :1] - nodes[:, 0]) ** 2 + (rows[:, 1:] - nodes[:, 1]) ** 2
-    squares /= 2 * config.std**2
-    nearest = squares.min(axis=1)
-    return np.exp(nearest[:, None] - squares), nearest
+    nodes = np.concatenate([upper, np.array([1.0, 0.5]) - upper])
+    return BlurredCurve(nodes, np.full(2 * num, 0.5 / num), config.std)
