@@ -38,7 +38,7 @@ from genpipe.runs import all_runs
 from genpipe.workspace import ENVIRONMENT_VARIABLE, Workspace
 
 RECIPE = ["digits-diffusion", "model.channels=8", "train.steps=150", "train.batch_size=32", "train.checkpoint_every=10"]
-RECIPE += ["sample.num=128", "sample.batch_size=16", "sample.num_steps=10", "evaluate.num=128"]
+RECIPE += ["sample.num=128", "sample.batch_size=16", "sample.sampler.num_steps=10", "evaluate.num=128"]
 # Most kills of a round in each.
 STAGES = {"start": 1, "data": 2, "features": 2, "train": 5, "sample": 3, "evaluate": 3, "report": 2}
 VICTIMS = {"worker": 10, "driver": 4, "raylet": 2, "gcs_server": 2, "ray_host": 1}  # how often, beside each other

@@ -45,7 +45,7 @@ from genpipe.validation import restore_config
 
 MODEL = {"channels": 64, "channel_multipliers": (1, 2), "num_bound_evaluations": 12}
 STAGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "sampling": ("sample", {"num": 512, "batch_size": 16, "num_steps": 10}),
+    "sampling": ("sample", {"num": 512, "batch_size": 16, "sampler": {"num_steps": 10}}),
     "evaluation": ("evaluate", {"num": 256, "batch_size": 16, "metrics": ["likelihood", "frechet", "novelty"]}),
 }
 
@@ -103,7 +103,9 @@ def artifacts(folder: Path) -> dict[str, Path]:
     (folder / "model").mkdir()
     save_model(model, folder / "model")
     inputs = {"data": data, "model": folder / "model"}
-    samples = run_stage(folder, "sample", {"num": 256, "batch_size": 64, "num_steps": 1}, inputs, InThisProcess())
+    samples = run_stage(
+        folder, "sample", {"num": 256, "batch_size": 64, "sampler": {"num_steps": 1}}, inputs, InThisProcess()
+    )
     features = run_stage(folder, "features", {}, {"data": data}, InThisProcess())
     return {**inputs, "features": features, "samples": samples}
 

@@ -16,6 +16,7 @@ API_VERSION = 1
 LikelihoodKind = Literal["exact", "lower_bound", "upper_bound", "estimate", "unnormalized"]
 EventKind = Literal["image", "vector", "sequence"]
 MetricNeeds = Literal["samples", "features", "logits", "likelihood", "densities"]
+SamplerOption = float | int | None
 Axis = Literal["likelihood", "quality", "diversity", "novelty"]
 
 CAPABILITIES = ("sample", "path", "log_prob", "encode", "decode", "score", "energy", "codec")
@@ -62,7 +63,8 @@ class Family(ComponentRecord):
     conditional: whether it takes labels y.
     discrete: whether it models whole numbers themselves: it sees the middles of their bins, never dequantised, and
         `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
-    samplers: names that `sample(sampler=...)` understands, the default first; empty where there is one way only.
+    samplers: what `sample(sampler=...)` understands, the default first, each with its options and their defaults, None
+        for what the config or the sampler itself decides; empty where there is one way only.
     sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
     estimators: what `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own, each with the
         options of genpipe.model.Estimator that it takes and their defaults.
@@ -75,7 +77,7 @@ class Family(ComponentRecord):
     capabilities: frozenset[str] = frozenset({"sample"})
     conditional: bool = False
     discrete: bool = False
-    samplers: tuple[str, ...] = ()
+    samplers: Mapping[str, Mapping[str, SamplerOption]] = field(default_factory=dict)
     sampling_cost: str = "one pass"
     estimators: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     papers: tuple[str, ...] = ()

@@ -28,6 +28,8 @@ from genpipe.components import Family, LikelihoodKind
 from genpipe.dataspec import DataSpec
 from genpipe.errors import CapabilityError, PluginError, UsageError, nearest
 from genpipe.noise import Noise
+from genpipe.sampler import Sampler as Sampler
+from genpipe.sampler import SamplerChoice, choose_sampler
 from genpipe.units import Units
 
 
@@ -82,44 +84,11 @@ class SamplePath:
     drawn: Tensor | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampler:
-    """How to sample where there is a choice. None means the family's default.
-
-    name: one of the family's `samplers`; num_steps: network evaluations along the way; eta: 0 deterministic to
-    1 ancestral, for DDIM.
-    """
-
-    name: str | None = None
-    num_steps: int | None = None
-    eta: float | None = None
-
-
 def need(family: Family, capability: str) -> None:
     """CapabilityError where the family cannot do this."""
     if capability not in family.capabilities:
         can = ", ".join(sorted(family.capabilities))
         raise CapabilityError(f"family '{family.name}' has no {capability}; it can: {can}")
-
-
-def choose_sampler(family: Family, sampler: Sampler | str | Mapping[str, Any] | None) -> Sampler:
-    """The sampler meant, checked against the family's."""
-    if isinstance(sampler, str):
-        sampler = Sampler(name=sampler)
-    elif isinstance(sampler, Mapping):
-        unknown = set(sampler) - {"name", "num_steps", "eta"}
-        if unknown:
-            raise UsageError(
-                f"sampler has no option '{min(unknown)}'{nearest(min(unknown), ['name', 'num_steps', 'eta'])}"
-            )
-        sampler = Sampler(**sampler)
-    chosen = sampler or Sampler()
-    known = family.samplers
-    if chosen.name is None:
-        return Sampler(name=known[0] if known else None, num_steps=chosen.num_steps, eta=chosen.eta)
-    if chosen.name not in known:
-        raise UsageError(f"family '{family.name}' has no sampler '{chosen.name}'{nearest(chosen.name, known)}")
-    return chosen
 
 
 def choose_estimator(family: Family, estimator: Estimator | str | Mapping[str, Any]) -> Estimator:
@@ -185,7 +154,9 @@ class Model(nn.Module):
         raise NotImplementedError(f"family '{self.family.name}' trains by gradients")
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
-        """(num, *event) in network units; row i is a function of noise and noise.first_index + i alone."""
+        """(num, *event) in network units; row i is a function of noise and noise.first_index + i alone.
+
+        sampler: one of the record's, all of its options filled in."""
         raise NotImplementedError
 
     def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
@@ -280,12 +251,13 @@ class Model(nn.Module):
         *,
         seed: int = 0,
         first_index: int = 0,
-        sampler: Sampler | str | Mapping[str, Any] | None = None,
+        sampler: SamplerChoice = None,
     ) -> Tensor:
         """Samples (num, *event) in data units.
 
         Sample `first_index + i` of a seed is the same whatever `num` it is drawn with. y: (num,) labels or one
-        label for all, for conditional families. sampler: a name, a mapping of `Sampler`'s fields, or None.
+        label for all, for conditional families. sampler: a name, a mapping with its options (and
+        perhaps its name), or None.
         """
         self.need("sample")
         if num < 0:
@@ -306,7 +278,7 @@ class Model(nn.Module):
         *,
         seed: int = 0,
         first_index: int = 0,
-        sampler: Sampler | str | Mapping[str, Any] | None = None,
+        sampler: SamplerChoice = None,
         num_frames: int = 8,
     ) -> SamplePath:
         """How the samples that `sample` gives for the same arguments came about, in data units.
@@ -397,8 +369,8 @@ class Model(nn.Module):
         """CapabilityError where the family cannot do this."""
         need(self.family, capability)
 
-    def choose_sampler(self, sampler: Sampler | str | Mapping[str, Any] | None) -> Sampler:
-        """The sampler meant, checked against the family's."""
+    def choose_sampler(self, sampler: SamplerChoice) -> Sampler:
+        """The sampler meant, checked against the family's, with all of its options."""
         return choose_sampler(self.family, sampler)
 
     def _labels(self, y: Tensor | int | None, num: int) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -63,37 +64,43 @@ def show_run(workspace: str | None, run_id: str) -> None:
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.option("-n", "--num", default=64, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A .png (grid) or .npz file.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the samples.")
 @click.option("--first-index", default=0, show_default=True, type=click.IntRange(0), help="Index of the first sample.")
 @click.option("--label", type=int, help="Class to sample, for conditional models.")
-@click.option("--sampler", help="One of the family's samplers.")
-@click.option("--steps", type=click.IntRange(1), help="Network evaluations of an iterative sampler.")
+@click.option("--sampler", help="One of the family's samplers; `genpipe families show NAME` lists them.")
 @click.pass_obj
 def sample(
     workspace: str | None,
     run_id: str,
+    options: Sequence[str],
     num: int,
     output: Path | None,
     seed: int,
     first_index: int,
     label: int | None,
     sampler: str | None,
-    steps: int | None,
 ) -> None:
-    """Draw samples from the model of RUN (an id, a recipe's name, "last", or a model's folder)."""
+    """Draw samples from the model of RUN (an id, a recipe's name, "last", or a model's folder).
+
+    \b
+    genpipe sample digits-vae -n 16 -o samples.npz
+    genpipe sample digits-diffusion --sampler ddim num_steps=20 eta=0.5
+        OPTION=VALUE are the sampler's; `genpipe families show diffusion` lists them with their defaults
+    """
     output = output or Path(f"{Path(run_id).name.replace(':', '-')}-samples.png")
     if output.suffix not in PICTURES + ARRAYS:
         raise UsageError(f"cannot write samples as '{output.suffix}' ({output}); expected .png or .npz")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"the folder of {output} does not exist")
+    choice = {**({"name": sampler} if sampler else {}), **dict(_option(text) for text in options)}
     from genpipe.api import load
 
     model = load(run_id, workspace=workspace)
-    options = {k: v for k, v in (("name", sampler), ("num_steps", steps)) if v is not None}
     started = time.perf_counter()
-    x = model.sample(num, label, seed=seed, first_index=first_index, sampler=options or None)
+    x = model.sample(num, label, seed=seed, first_index=first_index, sampler=choice)
     seconds = time.perf_counter() - started
     array = x.cpu().numpy()
     if output.suffix in ARRAYS:
@@ -105,6 +112,14 @@ def sample(
 
         save(examples_figure(array, model.spec, LIGHT, limit=num), output)
     click.echo(f"{num} samples in {duration(seconds)}: {output}")
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """(option, value) of OPTION=VALUE."""
+    name, equals, raw = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"given '{text}', expected an option of the sampler with its value, such as num_steps=20")
+    return name, parse_value(raw)
 
 
 @click.command()

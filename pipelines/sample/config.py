@@ -15,10 +15,9 @@ class SampleConfig(Config):
         256, ge=1, description="examples drawn at once, by one worker; changes speed and memory only"
     )
     workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
-    sampler: str | None = Field(None, description="one of the family's samplers; None takes its default")
-    num_steps: int | None = Field(None, ge=1, description="network evaluations along the way, for families that step")
-    eta: float | None = Field(
-        None, ge=0, le=1, description="noise put back at each step of DDIM: 0 deterministic, 1 ancestral"
+    sampler: str | dict[str, str | int | float | None] | None = Field(
+        None,
+        description="one of the family's samplers: a name, or a mapping with its name and options; None takes its default",
     )
     labels: bool = Field(
         False, description="ask a conditional family for each class in turn, instead of for any example"

@@ -16,10 +16,11 @@ from torch import Tensor
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.errors import GenpipeError, UsageError
-from genpipe.model import Model, Sampler, choose_sampler, need
+from genpipe.model import Model, need
 from genpipe.parallel import Range
 from genpipe.persistence import load_model
 from genpipe.registry import registry
+from genpipe.sampler import Sampler, SamplerChoice, choose_sampler
 from genpipe.stores import Site
 
 Array = npt.NDArray[Any]
@@ -51,7 +52,7 @@ class Drawing:
         return cls(**{**fields, "sampler": Sampler(**fields["sampler"])})
 
 
-def plan_drawing(family: Family, spec: DataSpec, seed: int, sampler: Sampler, labels: bool) -> Drawing:
+def plan_drawing(family: Family, spec: DataSpec, seed: int, sampler: SamplerChoice, labels: bool) -> Drawing:
     """A drawing, once a model of this family and data is known to be able to do it."""
     need(family, "sample")
     num_classes = None

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from genpipe.data import open_split
-from genpipe.model import Sampler
 from genpipe.parallel import Range
 from genpipe.parallel.array_file import ArrayFile
 from genpipe.persistence import describe_model
@@ -24,8 +23,7 @@ def run(context: StepContext) -> None:
     """
     config: SampleConfig = context.config
     family, spec = describe_model(context.inputs["model"], context.registry)
-    asked = Sampler(name=config.sampler, num_steps=config.num_steps, eta=config.eta)
-    drawing = plan_drawing(family, spec, context.seed, asked, config.labels)
+    drawing = plan_drawing(family, spec, context.seed, config.sampler, config.labels)
 
     samples = ArrayFile(context.scratch / "samples.npy", (config.num, *spec.shape), spec.dtype)
     todo = samples.missing(Range(0, config.num).cut(config.batch_size))
@@ -51,7 +49,7 @@ def run(context: StepContext) -> None:
     context.summary.update(
         num_samples=config.num,
         sampler=drawing.sampler.name,
-        num_steps=drawing.sampler.num_steps,
+        sampler_options=dict(drawing.sampler.options),
         sampling_cost=family.sampling_cost,
         workers=context.fan_out.num_workers,
         show_in_run=True,

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 from genpipe.components import Family
 from genpipe.config import Component
-from genpipe.errors import nearest
+from genpipe.errors import UsageError, nearest
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.evaluate.check import check_evaluation
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.sample.config import SampleConfig
 from genpipe.pipelines.single.config import SingleConfig
 from genpipe.registry import Registry
+from genpipe.sampler import choose_sampler
 from genpipe.training.config import TrainConfig
-
-ETA_SAMPLER = "ddim"  # the one sampler that eta means something to; see genpipe.model.Sampler
 
 
 def check(config: SingleConfig, registry: Registry) -> Iterator[tuple[str, str]]:
@@ -54,15 +53,10 @@ def _sampling(sample: SampleConfig, family: Family) -> Iterator[tuple[str, str]]
     if "sample" not in family.capabilities:
         yield "model", f"family '{family.name}' cannot sample, and the pipeline draws samples"
         return
-    if not family.samplers:
-        for option in ("sampler", "num_steps", "eta"):
-            if getattr(sample, option) is not None:
-                yield f"sample.{option}", f"family '{family.name}' samples in one way only, without options"
-    elif sample.sampler is not None and sample.sampler not in family.samplers:
-        hint = nearest(sample.sampler, family.samplers)
-        yield "sample.sampler", f"family '{family.name}' has no sampler '{sample.sampler}'{hint}"
-    elif sample.eta is not None and (chosen := sample.sampler or family.samplers[0]) != ETA_SAMPLER:
-        yield "sample.eta", f"the sampler '{chosen}' takes no eta; it is an option of '{ETA_SAMPLER}'"
+    try:
+        choose_sampler(family, sample.sampler)
+    except UsageError as error:
+        yield "sample.sampler", str(error)
     if sample.labels and not family.conditional:
         yield "sample.labels", f"family '{family.name}' takes no labels"
 

@@ -14,7 +14,11 @@ DIFFUSION = Family(
     events=("image", "vector"),
     training="gradient",
     capabilities=frozenset({"sample", "path", "log_prob", "score"}),
-    samplers=("ddpm", "ddim", "dpmsolver++"),
+    samplers={
+        "ddpm": {"num_steps": None},
+        "ddim": {"num_steps": None, "eta": 0.0},
+        "dpmsolver++": {"num_steps": None},
+    },
     sampling_cost="num_steps network evaluations",
     estimators={"probability_flow": {"num_samples": 4, "num_steps": 50}},
     papers=(

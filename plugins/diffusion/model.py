@@ -144,8 +144,8 @@ class Diffusion(Model):
 
     def _timesteps(self, sampler: Sampler) -> list[int]:
         """Those that the sampler passes, noisiest first."""
-        num_steps = self.config.num_sampling_steps if sampler.num_steps is None else sampler.num_steps
-        num_steps = min(num_steps, self.config.num_timesteps) if sampler.num_steps is None else num_steps
+        asked = sampler.options["num_steps"]
+        num_steps = min(self.config.num_sampling_steps, self.config.num_timesteps) if asked is None else int(asked)
         if not 1 <= num_steps <= self.config.num_timesteps:
             raise UsageError(f"num_steps is {num_steps}, expected 1 … {self.config.num_timesteps} (num_timesteps)")
         return schedules.timesteps(self.config.num_timesteps, num_steps)
@@ -155,11 +155,9 @@ class Diffusion(Model):
     ) -> Tensor:
         """From pure noise down the timesteps. look: called with each step and the x that the network sees there."""
         assert sampler.name is not None
-        eta = 0.0 if sampler.eta is None else sampler.eta
+        eta = float(sampler.options.get("eta") or 0.0)
         if not 0 <= eta <= 1:
             raise UsageError(f"eta is {eta}, expected 0 … 1")
-        if sampler.name != "ddim" and sampler.eta is not None:
-            raise UsageError(f"the sampler '{sampler.name}' has no eta: use 'ddim'")
         stages = samplers.plan(
             sampler.name,
             schedules.descent(self.alpha_bar.cpu(), timesteps),

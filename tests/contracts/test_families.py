@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from genpipe.model import Estimator, Model
 from genpipe.noise import Noise
 from genpipe.persistence import load_model, save_model
 from genpipe.registry import registry
+from genpipe.sampler import choose_sampler
 from genpipe.steps import ProgressFile
 from genpipe.training.config import TrainConfig
 from genpipe.training.loop import TrainResult, build_model, train
@@ -122,7 +124,7 @@ def test_samples_are_in_the_datas_own_units(family: Family, event: str, tmp_path
 def test_sample_i_is_the_same_in_any_batch(family: Family, event: str, tmp_path: Path) -> None:
     model, _ = trained(family, event, tmp_path)
     y = labels(model, 7)
-    for sampler in family.samplers or (None,):
+    for sampler in (*family.samplers,) or (None,):
         whole = model.sample(7, y, seed=3, sampler=sampler).double()
         parts = [
             model.sample(n, None if y is None else y[i : i + n], seed=3, first_index=i, sampler=sampler).double()
@@ -145,7 +147,7 @@ def test_a_path_ends_with_the_samples_it_led_to(family: Family, event: str, tmp_
         with pytest.raises(CapabilityError, match="has no path"):
             model.sample_path(3, y)
         return
-    for sampler in family.samplers or (None,):
+    for sampler in (*family.samplers,) or (None,):
         path = model.sample_path(3, y, seed=3, first_index=2, sampler=sampler, num_frames=5)
         assert path.frames.shape == (5, 3, *model.spec.shape)
         assert path.frames.dtype == getattr(torch, model.spec.dtype)
@@ -348,6 +350,10 @@ def test_unknown_samplers_labels_and_events_are_named(family: Family, tmp_path: 
     if not family.conditional:
         with pytest.raises(CapabilityError, match="takes no labels"):
             model.sample(1, 0)
+    for name, options in family.samplers.items():
+        assert choose_sampler(family, {"name": name, **options}).options == options, "defaults are values that it takes"
+        with pytest.raises(UsageError, match=f"'{re.escape(name)}' has no option 'no_such_option'"):
+            model.sample(1, sampler={"name": name, "no_such_option": 1})
     for other in set(SPLITS) - set(family.events):
         with pytest.raises(UsageError, match=f"not the {other}s"):
             family.builder(family.config_class(), SPLITS[other].spec)

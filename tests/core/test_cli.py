@@ -95,6 +95,7 @@ def test_mistakes_end_with_code_2_and_no_traceback(command, toy_recipe):
         (["families", "show", "veo"], "did you mean 'vae'?"),
         (["plugins", "check", "toi"], "did you mean 'toy'?"),
         (["sample", "x", "-o", "grid.gif"], "expected .png or .npz"),
+        (["sample", "x", "num_steps"], "expected an option of the sampler with its value"),
         (["ui"], "has no tracked runs yet"),
         (["schema", "singel"], "did you mean 'single'?"),
         (["metrics", "show", "pdrc"], "did you mean 'prdc'?"),

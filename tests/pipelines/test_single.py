@@ -41,21 +41,22 @@ def test_a_sampler_that_the_family_lacks_is_named_with_the_nearest():
 
 
 def test_options_that_mean_nothing_are_mistakes():
-    default = registry().get("family", "vae").samplers[0]
-    assert mistakes(VAE, ["sample.eta=0.5"]) == {
-        ("sample.eta", f"the sampler '{default}' takes no eta; it is an option of 'ddim'")
+    assert mistakes(VAE, ["sample.sampler.eta=0.5"]) == {
+        ("sample.sampler", "the sampler 'draw' has no option 'eta'; it has none")
     }
     mixture = {**VAE, "model": "gaussian_mixture"}
-    assert {key for key, _ in mistakes(mixture, ["sample.num_steps=5", "sample.labels=true"])} == {
-        "sample.num_steps",
+    assert {key for key, _ in mistakes(mixture, ["sample.sampler.num_steps=5", "sample.labels=true"])} == {
+        "sample.sampler",
         "sample.labels",
     }
 
 
 def test_eta_belongs_to_ddim():
     diffusion = {**VAE, "model": "diffusion"}
-    load_recipe(diffusion, ["sample.sampler=ddim", "sample.eta=0.5"], registry=registry())
-    assert {key for key, _ in mistakes(diffusion, ["sample.sampler=ddpm", "sample.eta=0.5"])} == {"sample.eta"}
+    load_recipe(diffusion, ["sample.sampler=ddim", "sample.sampler.eta=0.5"], registry=registry())
+    assert mistakes(diffusion, ["sample.sampler={name: ddpm, eta: 0.5}"]) == {
+        ("sample.sampler", "the sampler 'ddpm' has no option 'eta'; ddim has one")
+    }
 
 
 def test_a_metric_given_twice_is_a_mistake():

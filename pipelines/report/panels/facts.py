@@ -5,7 +5,6 @@ from __future__ import annotations
 from genpipe import words
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
-from genpipe.model import Sampler
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 
@@ -37,7 +36,7 @@ def _of_model(contents: Contents, family: Family) -> list[tuple[str, str]]:
         ("Seed", str(model.seed)),
     ]
     if drawing is not None:
-        facts.append(("Sampler", f"{_sampler(drawing.sampler)} ({family.sampling_cost})"))
+        facts.append(("Sampler", f"{drawing.sampler} ({family.sampling_cost})"))
     if model.summary.get("resumed_from"):
         facts.append(("Resumed", f"at step {words.count(model.summary['resumed_from'])}, after an interruption"))
     return facts
@@ -49,12 +48,3 @@ def _values(spec: DataSpec) -> str:
     if spec.low is not None and spec.high is not None:
         return f"real numbers in [{spec.low:g}, {spec.high:g}]"
     return "real numbers"
-
-
-def _sampler(sampler: Sampler) -> str:
-    words_of_it = [sampler.name or "the family's only way"]
-    if sampler.num_steps is not None:
-        words_of_it.append(f"{sampler.num_steps} steps")
-    if sampler.eta is not None:
-        words_of_it.append(f"eta {sampler.eta:g}")
-    return ", ".join(words_of_it)
