@@ -1,0 +1,1 @@
+"""Families beside the packages that people train the same models with."""
