@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genpipe._build import build_info
     from genpipe.api import evaluate, load, run
-    from genpipe.components import Dataset, Family, FeatureExtractor, Metric, Pipeline, Stage
+    from genpipe.components import Dataset, Family, FeatureExtractor, Member, Metric, Pipeline, Stage
     from genpipe.config import Config
     from genpipe.dataspec import DataSpec
     from genpipe.errors import GenpipeError
@@ -35,6 +35,7 @@ _HOMES = {
     "Dataset": "genpipe.components",
     "Family": "genpipe.components",
     "FeatureExtractor": "genpipe.components",
+    "Member": "genpipe.components",
     "Metric": "genpipe.components",
     "Pipeline": "genpipe.components",
     "Stage": "genpipe.components",

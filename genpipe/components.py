@@ -53,6 +53,20 @@ class ComponentRecord:
         return load_reference(self.build)
 
 
+@dataclass(frozen=True)
+class Member:
+    """A setting of a family's config that has a name of its own in the field, such as the ResNet of the VAEs.
+
+    summary: what tells it from the others, in a line; options: of the family's config, as a recipe writes them;
+    events: the kinds of data that it models, None for all of the family's.
+    """
+
+    name: str
+    summary: str
+    options: Mapping[str, Any]
+    events: tuple[EventKind, ...] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family(ComponentRecord):
     """A model family. `build(config, spec: DataSpec) -> genpipe.model.Model`.
@@ -69,6 +83,7 @@ class Family(ComponentRecord):
     estimators: what `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own, each with the
         options of genpipe.model.Estimator that it takes and their defaults.
     papers: citations that its docstrings refer to.
+    members: named settings of the config, which answer the same questions in the same kind; others are other families.
     """
 
     likelihood: LikelihoodKind | None
@@ -81,6 +96,7 @@ class Family(ComponentRecord):
     sampling_cost: str = "one pass"
     estimators: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     papers: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = self.capabilities - set(CAPABILITIES)
@@ -88,6 +104,12 @@ class Family(ComponentRecord):
             raise ValueError(f"family '{self.name}': unknown capabilities {sorted(unknown)}")
         if ("log_prob" in self.capabilities) != (self.likelihood is not None):
             raise ValueError(f"family '{self.name}': capability log_prob and likelihood kind go together")
+        names = [member.name for member in self.members]
+        for member in self.members:
+            if names.count(member.name) > 1:
+                raise ValueError(f"family '{self.name}': two members are called '{member.name}'")
+            if not set(member.events or ()) <= set(self.events):
+                raise ValueError(f"family '{self.name}': member '{member.name}' models data that the family does not")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from genpipe.components import Family, LikelihoodKind
 from genpipe.data import Split
-from genpipe.dataspec import DataSpec
 from genpipe.errors import ArtifactError, CapabilityError, DataError, UsageError
 from genpipe.model import Estimator, Model
 from genpipe.noise import Noise
@@ -25,59 +24,14 @@ from genpipe.registry import registry
 from genpipe.sampler import choose_sampler
 from genpipe.steps import ProgressFile
 from genpipe.training.config import TrainConfig
-from genpipe.training.loop import TrainResult, build_model, train
+from genpipe.training.loop import train
+from tests.contracts.cases import FAMILIES, SPLITS, Case, defaults, labels, marked, members, trained
 
 torch.set_num_threads(1)  # tensors this small gain nothing from more, and spinning threads slow a busy machine down
 
-FAMILIES = [provided.record for provided in registry().all("family")]
-NUM_EXAMPLES = 96
-
-
-def images() -> Split:
-    """Blobs of 17 levels at random places of a 9 × 7 image: no power of two, not square, nothing constant."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:9, :7]
-    centres = rng.uniform([2, 2], [6, 5], (NUM_EXAMPLES, 2))
-    distance = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
-    x = np.clip(16 * np.exp(-distance / 4) + rng.uniform(0, 1, distance.shape), 0, 16).astype(np.uint8)
-    spec = DataSpec(name="blobs", event="image", shape=(1, 9, 7), levels=17, num_classes=2)
-    return Split(spec, "train", x[:, None], (centres[:, 0] > 4).astype(np.int64))
-
-
-def vectors() -> Split:
-    rng = np.random.default_rng(0)
-    x = (rng.normal(size=(NUM_EXAMPLES, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 3]]) + 5).astype(np.float32)
-    mean, std = tuple(x.mean(0).astype(float).tolist()), tuple(x.std(0).astype(float).tolist())
-    spec = DataSpec(name="rows", event="vector", shape=(3,), num_classes=2, mean=mean, std=std)
-    return Split(spec, "train", x, (x[:, 0] > 5).astype(np.int64))
-
-
-def sequences() -> Split:
-    x = np.random.default_rng(0).integers(0, 4, (NUM_EXAMPLES, 6)).astype(np.uint8)
-    spec = DataSpec(name="words", event="sequence", shape=(6,), levels=4, num_classes=2)
-    return Split(spec, "train", x, (x[:, 0] > 1).astype(np.int64))
-
-
-SPLITS = {"image": images(), "vector": vectors(), "sequence": sequences()}
-CASES = [pytest.param(f, e, id=f"{f.name}-{e}") for f in FAMILIES for e in f.events]
-
-_trained: dict[tuple[str, str], tuple[Model, TrainResult]] = {}
-
-
-def trained(family: Family, event: str, tmp: Path) -> tuple[Model, TrainResult]:
-    """A model after a few steps on the tiny split, made once per module."""
-    key = (family.name, event)
-    if key not in _trained:
-        split = SPLITS[event]
-        model = build_model(family, family.config_class(), split.spec, seed=0)
-        config = TrainConfig(steps=8, batch_size=16, warmup_steps=0, log_every=4, ema_decay=0)
-        result = train(model, split, config, seed=0, device="cpu", scratch=tmp / "scratch", progress=ProgressFile(None))
-        _trained[key] = (model, result)
-    return _trained[key]
-
-
-def labels(model: Model, num: int) -> torch.Tensor | None:
-    return torch.arange(num) % 2 if model.family.conditional else None
+# The defaults of every family; the settings that have names of their own are held to all of it with --slow, and to what
+# matters most in test_members.py.
+CASES = [*marked(defaults()), *marked(members(), pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
@@ -101,18 +55,18 @@ def test_every_option_is_described_and_a_wrong_name_is_refused(family: Family) -
         config_class(no_such_option=1)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_training_leaves_finite_numbers_and_an_eval_model(family: Family, event: str, tmp_path: Path) -> None:
-    model, result = trained(family, event, tmp_path)
+@pytest.mark.parametrize("case", CASES)
+def test_training_leaves_finite_numbers_and_an_eval_model(case: Case, tmp_path: Path) -> None:
+    model, result = trained(case, tmp_path)
     assert not model.training
     assert result.numbers
     assert all(np.isfinite(value) for value in result.numbers.values())
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_samples_are_in_the_datas_own_units(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
+@pytest.mark.parametrize("case", CASES)
+def test_samples_are_in_the_datas_own_units(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
     x = model.sample(5, labels(model, 5), seed=1)
     assert x.shape == (5, *model.spec.shape)
     assert x.dtype == getattr(torch, model.spec.dtype)
@@ -120,11 +74,11 @@ def test_samples_are_in_the_datas_own_units(family: Family, event: str, tmp_path
     assert model.sample(0, labels(model, 0)).shape == (0, *model.spec.shape)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_sample_i_is_the_same_in_any_batch(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
+@pytest.mark.parametrize("case", CASES)
+def test_sample_i_is_the_same_in_any_batch(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
     y = labels(model, 7)
-    for sampler in (*family.samplers,) or (None,):
+    for sampler in (*case.family.samplers,) or (None,):
         whole = model.sample(7, y, seed=3, sampler=sampler).double()
         parts = [
             model.sample(n, None if y is None else y[i : i + n], seed=3, first_index=i, sampler=sampler).double()
@@ -139,15 +93,15 @@ def test_sample_i_is_the_same_in_any_batch(family: Family, event: str, tmp_path:
         assert not torch.equal(whole, model.sample(7, y, seed=4, sampler=sampler).double())
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_a_path_ends_with_the_samples_it_led_to(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
+@pytest.mark.parametrize("case", CASES)
+def test_a_path_ends_with_the_samples_it_led_to(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
     y = labels(model, 3)
-    if "path" not in family.capabilities:
+    if "path" not in case.family.capabilities:
         with pytest.raises(CapabilityError, match="has no path"):
             model.sample_path(3, y)
         return
-    for sampler in (*family.samplers,) or (None,):
+    for sampler in (*case.family.samplers,) or (None,):
         path = model.sample_path(3, y, seed=3, first_index=2, sampler=sampler, num_frames=5)
         assert path.frames.shape == (5, 3, *model.spec.shape)
         assert path.frames.dtype == getattr(torch, model.spec.dtype)
@@ -164,16 +118,16 @@ def test_a_path_ends_with_the_samples_it_led_to(family: Family, event: str, tmp_
         model.sample_path(3, y, num_frames=1)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_log_prob_has_its_kind_and_no_memory_of_the_batch(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
-    x, y = torch.from_numpy(SPLITS[event].x[:6]), labels(model, 6)
-    if "log_prob" not in family.capabilities:
-        with pytest.raises(CapabilityError, match=family.name):
+@pytest.mark.parametrize("case", CASES)
+def test_log_prob_has_its_kind_and_no_memory_of_the_batch(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
+    x, y = torch.from_numpy(case.split.x[:6]), labels(model, 6)
+    if "log_prob" not in case.family.capabilities:
+        with pytest.raises(CapabilityError, match=case.family.name):
             model.log_prob(x)
         return
     whole = model.log_prob(x, y, seed=2)
-    assert whole.kind == family.likelihood
+    assert whole.kind == case.family.likelihood
     assert whole.nats.shape == (6,)
     assert whole.nats.isfinite().all()
     if whole.standard_error is not None:
@@ -183,18 +137,16 @@ def test_log_prob_has_its_kind_and_no_memory_of_the_batch(family: Family, event:
     torch.testing.assert_close(tail.nats.double(), whole.nats[2:].double(), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_every_estimator_of_the_likelihood_has_its_kind_and_no_memory_of_the_batch(
-    family: Family, event: str, tmp_path: Path
-) -> None:
-    model, _ = trained(family, event, tmp_path)
-    x, y = torch.from_numpy(SPLITS[event].x[:4]), labels(model, 4)
-    if "log_prob" not in family.capabilities:
-        assert not family.estimators
+@pytest.mark.parametrize("case", CASES)
+def test_every_estimator_of_the_likelihood_has_its_kind_and_no_memory_of_the_batch(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
+    x, y = torch.from_numpy(case.split.x[:4]), labels(model, 4)
+    if "log_prob" not in case.family.capabilities:
+        assert not case.family.estimators
         return
     small = {"num_samples": 2, "num_steps": 4}
-    for name, defaults in family.estimators.items():
-        estimator = {"name": name, **{option: small[option] for option in defaults}}
+    for name, options in case.family.estimators.items():
+        estimator = {"name": name, **{option: small[option] for option in options}}
         whole = model.log_prob(x, y, seed=2, estimator=estimator)
         assert whole.kind in get_args(LikelihoodKind)
         assert whole.estimator == Estimator(**estimator)
@@ -208,16 +160,16 @@ def test_every_estimator_of_the_likelihood_has_its_kind_and_no_memory_of_the_bat
         with pytest.raises(UsageError, match="num_codes"):
             model.log_prob(x, y, estimator={"name": name, "num_codes": 2})
         with pytest.raises(UsageError, match="expected a whole number"):
-            model.log_prob(x, y, estimator={"name": name, min(defaults): 0})
-    with pytest.raises(UsageError, match=f"family '{family.name}' has no estimator 'no_such_estimator'"):
+            model.log_prob(x, y, estimator={"name": name, min(options): 0})
+    with pytest.raises(UsageError, match=f"family '{case.family.name}' has no estimator 'no_such_estimator'"):
         model.log_prob(x, y, estimator="no_such_estimator")
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_a_score_is_a_finite_gradient_at_each_example(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
-    x, y = torch.from_numpy(SPLITS[event].x[:4]), labels(model, 4)
-    if "score" not in family.capabilities:
+@pytest.mark.parametrize("case", CASES)
+def test_a_score_is_a_finite_gradient_at_each_example(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
+    x, y = torch.from_numpy(case.split.x[:4]), labels(model, 4)
+    if "score" not in case.family.capabilities:
         with pytest.raises(CapabilityError, match="has no score"):
             model.score(x)
         return
@@ -228,28 +180,28 @@ def test_a_score_is_a_finite_gradient_at_each_example(family: Family, event: str
     torch.testing.assert_close(tail, whole[1:], rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_codes_go_there_and_back(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
-    x, y = torch.from_numpy(SPLITS[event].x[:4]), labels(model, 4)
-    if "encode" not in family.capabilities:
+@pytest.mark.parametrize("case", CASES)
+def test_codes_go_there_and_back(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
+    x, y = torch.from_numpy(case.split.x[:4]), labels(model, 4)
+    if "encode" not in case.family.capabilities:
         with pytest.raises(CapabilityError, match="has no encode"):
             model.encode(x)
         return
     code = model.encode(x, y)
     assert len(code) == 4
     assert code.isfinite().all()
-    if "decode" in family.capabilities:
+    if "decode" in case.family.capabilities:
         decoded = model.decode(code, y)
         assert decoded.shape == x.shape
         model.units.check(decoded)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_every_parameter_gets_a_finite_gradient(family: Family, event: str) -> None:
-    split = SPLITS[event]
-    model = build_model(family, family.config_class(), split.spec, seed=0)
-    if family.training != "gradient" or type(model).loss is Model.loss:
+@pytest.mark.parametrize("case", CASES)
+def test_every_parameter_gets_a_finite_gradient(case: Case) -> None:
+    split = case.split
+    model = case.build()
+    if case.family.training != "gradient" or type(model).loss is Model.loss:
         pytest.skip("no loss to differentiate: a closed form, or a train_step of its own")
     noise = Noise(0, "train")
     z = model.units.to_network(torch.from_numpy(split.x[:8]), noise)
@@ -259,11 +211,11 @@ def test_every_parameter_gets_a_finite_gradient(family: Family, event: str) -> N
         assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_the_loss_is_the_mean_over_any_cut_of_the_batch(family: Family, event: str) -> None:
-    split = SPLITS[event]
-    model = build_model(family, family.config_class(), split.spec, seed=0).eval()
-    if family.training != "gradient" or type(model).loss is Model.loss:
+@pytest.mark.parametrize("case", CASES)
+def test_the_loss_is_the_mean_over_any_cut_of_the_batch(case: Case) -> None:
+    split = case.split
+    model = case.build().eval()
+    if case.family.training != "gradient" or type(model).loss is Model.loss:
         pytest.skip("no loss of one batch: a closed form, or a train_step of its own")
     whole_noise = Noise(0, "train", 160)
     z, y = model.units.to_network(torch.from_numpy(split.x[:8]), whole_noise), labels(model, 8)
@@ -276,42 +228,41 @@ def test_the_loss_is_the_mean_over_any_cut_of_the_batch(family: Family, event: s
     torch.testing.assert_close(torch.stack(halves).mean(), whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_the_same_seed_builds_the_same_model_and_moves_no_global_state(family: Family, event: str) -> None:
-    spec = SPLITS[event].spec
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_seed_builds_the_same_model_and_moves_no_global_state(case: Case) -> None:
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    first = build_model(family, family.config_class(), spec, seed=5).state_dict()
+    first = case.build(seed=5).state_dict()
     assert torch.equal(before, torch.get_rng_state())
-    second = build_model(family, family.config_class(), spec, seed=5).state_dict()
+    second = case.build(seed=5).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_a_saved_model_answers_bitwise_as_before(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
+@pytest.mark.parametrize("case", CASES)
+def test_a_saved_model_answers_bitwise_as_before(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
     save_model(model, tmp_path)
     torch.manual_seed(9)
     loaded = load_model(tmp_path, registry())
     assert not loaded.training
     y = labels(model, 4)
     assert torch.equal(model.sample(4, y, seed=1), loaded.sample(4, y, seed=1))
-    if "log_prob" in family.capabilities:
-        x = torch.from_numpy(SPLITS[event].x[:4])
+    if "log_prob" in case.family.capabilities:
+        x = torch.from_numpy(case.split.x[:4])
         assert torch.equal(model.log_prob(x, y).nats, loaded.log_prob(x, y).nats)
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_training_fits_a_tiny_set_better_than_the_start(family: Family, event: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Path) -> None:
     """Eight examples: their log-probability must rise; where there is none, the last losses must be finite."""
-    split = SPLITS[event]
+    split = case.split
     few = Split(split.spec, "train", split.x[:8], split.y[:8])
-    options = {"num_components": 2} if "num_components" in family.config_class.model_fields else {}
-    model = build_model(family, family.config_class(**options), split.spec, seed=0).eval()
+    options = {"num_components": 2} if "num_components" in case.family.config_class.model_fields else {}
+    model = case.build(**options).eval()
     x, y = torch.from_numpy(few.x), labels(model, 8)
-    scored = "log_prob" in family.capabilities
+    scored = "log_prob" in case.family.capabilities
     before = model.log_prob(x, y).nats.mean() if scored else None
-    batch_size = 8 if event == "image" else 32  # networks of images take their time
+    batch_size = 8 if case.event == "image" else 32  # networks of images take their time
     config = TrainConfig(steps=160, batch_size=batch_size, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
     result = train(model, few, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
     if before is not None:
@@ -319,12 +270,12 @@ def test_training_fits_a_tiny_set_better_than_the_start(family: Family, event: s
     assert all(np.isfinite(v) for v in result.numbers.values())
 
 
-@pytest.mark.parametrize(("family", "event"), CASES)
-def test_what_is_not_the_datas_is_refused(family: Family, event: str, tmp_path: Path) -> None:
-    model, _ = trained(family, event, tmp_path)
-    good = torch.from_numpy(SPLITS[event].x[:2])
-    ask = model.log_prob if "log_prob" in family.capabilities else getattr(model, "encode", None)
-    if ask is None or not {"log_prob", "encode"} & family.capabilities:
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_not_the_datas_is_refused(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
+    good = torch.from_numpy(case.split.x[:2])
+    ask = model.log_prob if "log_prob" in case.family.capabilities else getattr(model, "encode", None)
+    if ask is None or not {"log_prob", "encode"} & case.family.capabilities:
         pytest.skip("takes no data")
     with pytest.raises(DataError, match="shape"):
         ask(good.flatten())
@@ -339,8 +290,7 @@ def test_what_is_not_the_datas_is_refused(family: Family, event: str, tmp_path: 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
 def test_unknown_samplers_labels_and_events_are_named(family: Family, tmp_path: Path) -> None:
-    event = family.events[0]
-    model, _ = trained(family, event, tmp_path)
+    model, _ = trained(Case(family, family.events[0]), tmp_path)
     with pytest.raises(UsageError, match="no sampler 'no_such_sampler'"):
         model.sample(1, sampler="no_such_sampler")
     with pytest.raises(UsageError, match="no option"):
@@ -361,8 +311,7 @@ def test_unknown_samplers_labels_and_events_are_named(family: Family, tmp_path: 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
 def test_weights_of_another_config_are_refused_by_name(family: Family, tmp_path: Path) -> None:
-    event = family.events[0]
-    model, _ = trained(family, event, tmp_path)
+    model, _ = trained(Case(family, family.events[0]), tmp_path)
     save_model(model, tmp_path)
     from safetensors.torch import load_file, save_file
 
