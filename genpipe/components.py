@@ -74,7 +74,7 @@ class Family(ComponentRecord):
     likelihood: the kind of number that `log_prob` gives, None where there is none.
     events: the kinds of data it models.
     training: "gradient" (the shared loop calls `train_step`) or "closed_form" (calls `fit`).
-    conditional: whether it takes labels y.
+    conditional: whether it can take labels y; where its config has a field `conditional`, only if that is true.
     discrete: whether it models whole numbers themselves: it sees the middles of their bins, never dequantised, and
         `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
     samplers: what `sample(sampler=...)` understands, the default first, each with its options and their defaults, None
@@ -111,6 +111,10 @@ class Family(ComponentRecord):
             if not set(member.events or ()) <= set(self.events):
                 raise ValueError(f"family '{self.name}': member '{member.name}' models data that the family does not")
 
+    def takes_labels(self, config: Any) -> bool:
+        """Whether a model of this config is of p(x | y), and so takes labels."""
+        return self.conditional and bool(getattr(config, "conditional", True))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(ComponentRecord):
@@ -124,6 +128,7 @@ class Dataset(ComponentRecord):
     draw: reference to `f(config, num: int, seed: int) -> ndarray (num, *event)`, draws of the true density that are no
     examples of the data set, whatever its seed.
     suffixes: endings of the files that it reads by its option `path`, so that a bare path finds its reader.
+    labelled: whether its examples have labels; None where that shows only when they are read.
     """
 
     events: tuple[EventKind, ...]
@@ -133,6 +138,7 @@ class Dataset(ComponentRecord):
     modes: str | None = None
     draw: str | None = None
     suffixes: tuple[str, ...] = ()
+    labelled: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ class DataSpec:
     low, high: range of real-valued images; None where the data is unbounded.
     num_classes, class_names: labels y in 0 … num_classes−1; None where there are none.
     mean, std: per dimension (flattened) of the training split, for real-valued vectors; set by the data stage.
+    class_fractions: p(y), how often each class is among the training split's labels; set by the data stage.
     """
 
     name: str
@@ -33,6 +34,7 @@ class DataSpec:
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    class_fractions: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.event == "image" and len(self.shape) != 3:
@@ -41,6 +43,11 @@ class DataSpec:
             raise DataError(f"data set '{self.name}': a {self.event} has one dimension, not shape {self.shape}")
         if self.levels is not None and self.levels < 2:
             raise DataError(f"data set '{self.name}': levels is {self.levels}, expected at least 2")
+        if self.class_fractions is not None and len(self.class_fractions) != self.num_classes:
+            raise DataError(
+                f"data set '{self.name}': {len(self.class_fractions)} class_fractions, expected one for each of "
+                f"{self.num_classes} classes"
+            )
 
     @property
     def num_dimensions(self) -> int:

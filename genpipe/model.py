@@ -11,7 +11,8 @@
 | `log_density_gradient(z, y, noise)`, where autograd is not the way | `score(x, y)` |
 | `infer(z, y)`, `reconstruct(h, y)` | `encode(x, y)`, `decode(h, y)` |
 
-Units, dequantisation, seeds and the capability check are here, once.
+Units, dequantisation, seeds, labels and the capability check are here, once: a family's methods are given labels y (B,)
+int64 where `Model.conditional` is true, always, and None elsewhere.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from genpipe.components import Family, LikelihoodKind
 from genpipe.dataspec import DataSpec
 from genpipe.errors import CapabilityError, PluginError, UsageError, nearest
+from genpipe.labels import check_can_be_learnt, checked_labels, draw_labels, marginal, marginal_gradient
 from genpipe.noise import Noise
 from genpipe.sampler import Sampler as Sampler
 from genpipe.sampler import SamplerChoice, choose_sampler
@@ -140,6 +142,7 @@ class Model(nn.Module):
             )
         if family.discrete and spec.levels is None:
             raise UsageError(f"family '{family.name}' models whole numbers, not the real values of '{spec.name}'")
+        check_can_be_learnt(family, config, spec)
         self.family, self.config, self.spec, self.units = family, config, spec, Units(spec, discrete=family.discrete)
         self.train_state_names: list[str] = []
 
@@ -228,6 +231,11 @@ class Model(nn.Module):
         return {name: self.get_buffer(name) for name in self.train_state_names}
 
     @property
+    def conditional(self) -> bool:
+        """Whether it is a model of p(x | y), and so is given labels."""
+        return self.family.takes_labels(self.config)
+
+    @property
     def device(self) -> torch.device:
         return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
@@ -256,14 +264,14 @@ class Model(nn.Module):
         """Samples (num, *event) in data units.
 
         Sample `first_index + i` of a seed is the same whatever `num` it is drawn with. y: (num,) labels or one
-        label for all, for conditional families. sampler: a name, a mapping with its options (and
+        label for all, for conditional models, which without draw them from p(y). sampler: a name, a mapping with its options (and
         perhaps its name), or None.
         """
         self.need("sample")
         if num < 0:
             raise UsageError(f"num is {num}, expected 0 or more")
         noise = Noise(seed, "sample", first_index)
-        z = self.generate(num, self._labels(y, num), noise, self.choose_sampler(sampler))
+        z = self.generate(num, self._labels_or_drawn(y, num, noise), noise, self.choose_sampler(sampler))
         if tuple(z.shape) != (num, *self.spec.shape):
             raise UsageError(
                 f"family '{self.family.name}' gave samples of shape {tuple(z.shape)}, expected {(num, *self.spec.shape)}"
@@ -292,7 +300,8 @@ class Model(nn.Module):
         if num_frames < 2:
             raise UsageError(f"num_frames is {num_frames}, expected at least 2: the start and the end")
         noise = Noise(seed, "sample", first_index)
-        path = self.generate_path(num, self._labels(y, num), noise, self.choose_sampler(sampler), num_frames)
+        labels = self._labels_or_drawn(y, num, noise)
+        path = self.generate_path(num, labels, noise, self.choose_sampler(sampler), num_frames)
         found = len(path.labels)
         expected = (found, num, *self.spec.shape)
         if not 2 <= found <= num_frames or tuple(path.frames.shape) != expected:
@@ -317,34 +326,56 @@ class Model(nn.Module):
         Integer data is dequantised with the numbers of (seed, first_index): a lower bound on the discrete
         log-probability in expectation (Theis et al., 2016, eq. 4). Discrete families give that itself.
         estimator: a name, a mapping of `Estimator`'s fields, or None for the family's own way.
+        y: (B,) labels, or one for all, for log p(x | y) of conditional models; without, log p(x) of them too, the sum
+        over all classes by p(y).
         """
         self.need("log_prob")
         x = self.units.check(torch.as_tensor(x)).to(self.device)
         noise, labels = Noise(seed, "log_prob", first_index), self._labels(y, len(x))
         z = self.units.to_network(x, noise)
-        if estimator is None:
-            answer = self.log_density(z, labels, noise)
+        chosen = None if estimator is None else choose_estimator(self.family, estimator)
+        if self.conditional and labels is None:
+            answer = marginal(self.spec, len(x), z.device, lambda each: self._log_density(z, each, noise, chosen))
         else:
-            chosen = choose_estimator(self.family, estimator)
-            answer = replace(self.estimate_log_density(z, labels, noise.child(chosen.name), chosen), estimator=chosen)
+            answer = self._log_density(z, labels, noise, chosen)
+        return replace(answer, nats=answer.nats + self.units.log_det)
+
+    def _log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator | None) -> LogProb:
+        """What the family gives, with its kind."""
+        if estimator is None:
+            answer = self.log_density(z, y, noise)
+        else:
+            answer = self.estimate_log_density(z, y, noise.child(estimator.name), estimator)
+            answer = replace(answer, estimator=estimator)
         if isinstance(answer, Tensor):
             assert self.family.likelihood is not None
             answer = LogProb(answer, self.family.likelihood)
-        if tuple(answer.nats.shape) != (len(x),):
+        if tuple(answer.nats.shape) != (len(z),):
             raise UsageError(
-                f"family '{self.family.name}' gave log-probabilities of shape {tuple(answer.nats.shape)}, expected ({len(x)},)"
+                f"family '{self.family.name}' gave log-probabilities of shape {tuple(answer.nats.shape)}, expected ({len(z)},)"
             )
-        return replace(answer, nats=answer.nats + self.units.log_det)
+        return answer
 
     @torch.no_grad()
     def score(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> Tensor:
         """The gradient of log p at x, (B, *event) for x (B, *event), both in data units; of the density of
-        dequantised data where that is integers."""
+        dequantised data where that is integers. y: as for `log_prob`."""
         self.need("score")
         x = self.units.check(torch.as_tensor(x)).to(self.device)
         noise = Noise(seed, "log_prob", first_index)
         z = self.units.to_network(x, noise)
-        gradient = self.log_density_gradient(z, self._labels(y, len(x)), noise)
+        labels = self._labels(y, len(x))
+        if self.conditional and labels is None:
+            self.need("log_prob")  # which says how much of each class there is in x
+            gradient = marginal_gradient(
+                self.spec,
+                len(x),
+                z.device,
+                lambda each: self._log_density(z, each, noise, None).nats,
+                lambda each: self.log_density_gradient(z, each, noise),
+            )
+        else:
+            gradient = self.log_density_gradient(z, labels, noise)
         if gradient.shape != z.shape:
             raise PluginError(
                 f"family '{self.family.name}' gave a score of shape {tuple(gradient.shape)}, expected {tuple(z.shape)}"
@@ -353,15 +384,17 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Latent code of x (B, *event), data units."""
+        """Latent code of x (B, *event), data units. y: its labels (B,), which conditional models need."""
         self.need("encode")
+        self._need_labels(y, "encode")
         x = self.units.check(torch.as_tensor(x)).to(self.device)
         return self.infer(self.units.to_network(x, None), self._labels(y, len(x)))
 
     @torch.no_grad()
     def decode(self, code: Tensor, y: Tensor | None = None) -> Tensor:
-        """Examples (B, *event), data units, for latent codes."""
+        """Examples (B, *event), data units, for latent codes. y: labels (B,), which conditional models need."""
         self.need("decode")
+        self._need_labels(y, "decode")
         code = torch.as_tensor(code).to(self.device)
         return self.units.from_network(self.reconstruct(code, self._labels(y, len(code))))
 
@@ -376,7 +409,20 @@ class Model(nn.Module):
     def _labels(self, y: Tensor | int | None, num: int) -> Tensor | None:
         if y is None:
             return None
-        if not self.family.conditional:
-            raise CapabilityError(f"family '{self.family.name}' is unconditional and takes no labels")
-        labels = torch.as_tensor(y, dtype=torch.int64, device=self.device)
-        return labels.expand(num) if labels.ndim == 0 else labels
+        if not self.conditional:
+            remedy = "; train it with model.conditional=true" if self.family.conditional else ""
+            raise CapabilityError(
+                f"this model of family '{self.family.name}' is unconditional and takes no labels{remedy}"
+            )
+        return checked_labels(y, num, self.spec, self.device)
+
+    def _labels_or_drawn(self, y: Tensor | int | None, num: int, noise: Noise) -> Tensor | None:
+        if y is None and self.conditional:
+            return draw_labels(self.spec, num, noise).to(self.device)
+        return self._labels(y, num)
+
+    def _need_labels(self, y: Tensor | int | None, capability: str) -> None:
+        if y is None and self.conditional:
+            raise UsageError(
+                f"this model of family '{self.family.name}' is of each class by its label: {capability} needs y"
+            )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,22 @@ def save_model(model: Model, folder: Path, registry: Registry | None = None) -> 
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
-def describe_model(folder: Path, registry: Registry) -> tuple[Family, DataSpec]:
-    """The family of the model that `save_model` wrote, and the data that it is of, without its weights.
+@dataclass(frozen=True)
+class Description:
+    """What a saved model is, without its weights: its family, the family's config, and the data that it is of."""
+
+    family: Family
+    config: Any
+    spec: DataSpec
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is given labels, as `Model.conditional`."""
+        return self.family.takes_labels(self.config)
+
+
+def describe_model(folder: Path, registry: Registry) -> Description:
+    """What the model is that `save_model` wrote.
 
     Raises as load_model does.
     """
@@ -57,7 +72,9 @@ def describe_model(folder: Path, registry: Registry) -> tuple[Family, DataSpec]:
             f"{folder} holds a model of family '{name}' by {provider['distribution']} {provider['version']} "
             f"(plugin '{provider['plugin']}'), which is not installed: {error}"
         ) from None
-    return family, DataSpec.from_dict(description["spec"])
+    return Description(
+        family, _restored(folder, description, family, registry), DataSpec.from_dict(description["spec"])
+    )
 
 
 def load_model(folder: Path, registry: Registry, device: torch.device | str = "cpu") -> Model:
@@ -66,22 +83,10 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
     Raises ArtifactError where a file is missing, damaged or does not fit the family's network, UsageError where
     no installed plugin provides the family or its options are no longer valid.
     """
-    description = _read_description(folder / DESCRIPTION)
-    name, provider = description["family"], description["provider"]
-    family = describe_model(folder, registry)[0]
-    try:
-        config = family.config_class(**description["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        installed = registry.find("family", name).source
-        raise UsageError(
-            f"{folder / DESCRIPTION}: config.{key}: {first['msg']}; the model was saved by {provider['distribution']} "
-            f"{provider['version']}, here is {installed.distribution} {installed.version}"
-        ) from None
+    described = describe_model(folder, registry)
     # The initial weights are overwritten; drawing them must not move the caller's generators.
     with torch.random.fork_rng(devices=[]):
-        model: Model = family.builder(config, DataSpec.from_dict(description["spec"]))
+        model: Model = described.family.builder(described.config, described.spec)
     try:
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError:
@@ -91,6 +96,21 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
     _check_weights(folder / WEIGHTS, weights, model)
     model.load_state_dict(weights)
     return model.to(device).eval()
+
+
+def _restored(folder: Path, description: Mapping[str, Any], family: Family, registry: Registry) -> Any:
+    """The model's config; UsageError where this version of the family does not take it."""
+    provider = description["provider"]
+    try:
+        return family.config_class(**description["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        installed = registry.find("family", family.name).source
+        raise UsageError(
+            f"{folder / DESCRIPTION}: config.{key}: {first['msg']}; the model was saved by {provider['distribution']} "
+            f"{provider['version']}, here is {installed.distribution} {installed.version}"
+        ) from None
 
 
 def _read_description(path: Path) -> dict[str, Any]:

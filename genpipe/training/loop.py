@@ -102,8 +102,13 @@ def train(
     group = group or Group()
     if len(split) == 0:
         raise DataError(f"split '{split.name}' of data set '{split.spec.name}' has no examples")
+    if model.conditional and split.y is None:
+        raise DataError(
+            f"family '{model.family.name}' models each class by its label, and split '{split.name}' of data set "
+            f"'{split.spec.name}' has no labels"
+        )
     device = torch.device(device)
-    feed = Feed(split, model.units, seed=seed, device=device, labels=model.family.conditional)
+    feed = Feed(split, model.units, seed=seed, device=device, labels=model.conditional)
     if model.family.training == "closed_form":
         if group.size > 1:
             raise UsageError(f"family '{model.family.name}' is fitted in closed form, by one worker")

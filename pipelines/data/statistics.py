@@ -102,7 +102,11 @@ def _merge_moments(a: Moments, num_a: int, b: Moments, num_b: int) -> Moments:
 
 
 def with_statistics(spec: DataSpec, train: Statistics) -> DataSpec:
-    """The spec with the training split's mean and deviation per dimension, where its units are those."""
+    """The spec with what the training split says of it: p(y), and mean and deviation per dimension, where its units
+    are those."""
+    if train.label_counts is not None and train.label_counts.sum():
+        fractions = train.label_counts / train.label_counts.sum()
+        spec = dataclasses.replace(spec, class_fractions=tuple(fractions.tolist()))
     moments = train.moments
     if moments is None:
         return spec

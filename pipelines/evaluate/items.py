@@ -57,9 +57,9 @@ class Densities:
         return f"the likelihood of {self.at} by '{self.row}'"
 
     def do(self, opened: Opened) -> dict[str, Arrays]:
-        x, y = opened.held_out(self.at)
+        x = opened.held_out(self.at)
         row, seed = opened.rows[self.row], opened.sources.seed
-        asked = Shard(x=x, y=y, first_index=self.at.start, seed=seed, log_prob=row.log_prob, estimators=row.estimators)
+        asked = Shard(x=x, first_index=self.at.start, seed=seed, log_prob=row.log_prob, estimators=row.estimators)
         compared = Shard(
             x=opened.examples(self.row, self.at),
             held_out=x,

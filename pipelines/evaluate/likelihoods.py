@@ -37,13 +37,9 @@ class Likelihoods:
     def do(self, opened: Opened) -> Found:
         log_prob = opened.rows[opened.subject].log_prob
         assert log_prob is not None, "it is asked for where there is one"
-        y = None
-        if opened.is_labelled:  # noise is nothing, so it is asked about as what held-out data are
-            labels = opened.rows[self.row].labels(self.at)
-            y = opened.rows[ORACLE].labels(self.at) if labels is None else labels
         with errors_named(f"the likelihood of row '{self.row}'"):
             x = opened.rows[self.row].examples(self.at)
-            answer = log_prob(x, y, seed=opened.sources.seed, first_index=self.at.start)
+            answer = log_prob(x, seed=opened.sources.seed, first_index=self.at.start)
             nats = answer.nats.detach().to("cpu", torch.float64).numpy()
             if np.isnan(nats).any():
                 raise GenpipeError(f"log_prob gave NaN for {np.isnan(nats).sum()} of {len(nats)} examples")

@@ -115,5 +115,5 @@ def _likelihoods(opened: Opened) -> Iterator[str]:
             "[0, 1) added, so a model's bits/dim are, in expectation, no better than its discrete likelihood; "
             "a family of discrete values gives that likelihood itself."
         )
-    if opened.is_labelled:
-        yield "The model's likelihood is given each example's label."
+    if opened.is_conditional:
+        yield "The model is of each class by its label; its likelihood is log p(x), the sum over all classes by p(y)."

@@ -98,7 +98,8 @@ class NamedMetric:
 class Opened:
     """Rows, reference and metrics of one evaluation, in this process. Nothing is read before it is needed.
 
-    subject: the row that the evaluation is about, "model", or "samples" where there is no model.
+    subject: the row that the evaluation is about, "model", or "samples" where there is no model. is_conditional: whether
+    that model is given labels; what is asked of it is p(x), all the same.
     """
 
     def __init__(self, sources: Sources) -> None:
@@ -116,6 +117,7 @@ class Opened:
         labels = samples / "labels.npy"
         self._labels = np.load(labels, allow_pickle=False) if labels.exists() else None
         held_out = part_of(self.test.x, sources.held_out)
+        self.is_conditional = False
         rows = (
             oracle_row(held_out, labels_of(self.test.y, sources.held_out), self.truth),
             self._subject_row(),
@@ -127,8 +129,6 @@ class Opened:
         self._calibrated: set[str] = set()
         self._extractors: dict[str, FeatureExtractor] = {}
         self._references: dict[str, Reference] = {}
-        takes_labels = self.drawing is not None and self.drawing.num_classes is not None
-        self.is_labelled = takes_labels and self.test.y is not None
 
     def examples(self, row: str, at: Range) -> Tensor:
         """Of a row, or of the training split."""
@@ -138,10 +138,9 @@ class Opened:
         """Of a row's examples (len(at),), or of the training split's, where they have any."""
         return labels_of(self.train.y)(at) if row == TRAIN else self.rows[row].labels(at)
 
-    def held_out(self, at: Range) -> tuple[Tensor, Tensor | None]:
-        """Examples that densities are asked for, (len(at), *event), and their labels where the model takes them."""
-        oracle = self.rows[ORACLE]
-        return oracle.examples(at), oracle.labels(at) if self.is_labelled else None
+    def held_out(self, at: Range) -> Tensor:
+        """Examples that densities are asked for, (len(at), *event)."""
+        return self.rows[ORACLE].examples(at)
 
     def values(self, row: str, extractor: str, what: What, at: Range) -> Tensor:
         """What an extractor gives of a range of a row, or of the training split: (len(at), …) float64."""
@@ -222,7 +221,8 @@ class Opened:
         if self._model_folder is None:
             title = self.about_samples.get("title", "the samples that were given")
             return samples_row(self._samples, self._sample_labels, title)
-        family, _ = describe_model(self._model_folder, self._registry)
+        described = describe_model(self._model_folder, self._registry)
+        family, self.is_conditional = described.family, described.conditional
         return model_row(
             self._samples,
             self._sample_labels,

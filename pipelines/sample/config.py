@@ -20,5 +20,6 @@ class SampleConfig(Config):
         description="one of the family's samplers: a name, or a mapping with its name and options; None takes its default",
     )
     labels: bool = Field(
-        False, description="ask a conditional family for each class in turn, instead of for any example"
+        False,
+        description="ask a conditional model for each class in turn, instead of for classes as frequent as in the data",
     )

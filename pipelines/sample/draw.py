@@ -13,12 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from genpipe.components import Family
-from genpipe.dataspec import DataSpec
 from genpipe.errors import GenpipeError, UsageError
 from genpipe.model import Model, need
 from genpipe.parallel import Range
-from genpipe.persistence import load_model
+from genpipe.persistence import Description, load_model
 from genpipe.registry import registry
 from genpipe.sampler import Sampler, SamplerChoice, choose_sampler
 from genpipe.stores import Site
@@ -52,17 +50,13 @@ class Drawing:
         return cls(**{**fields, "sampler": Sampler(**fields["sampler"])})
 
 
-def plan_drawing(family: Family, spec: DataSpec, seed: int, sampler: SamplerChoice, labels: bool) -> Drawing:
-    """A drawing, once a model of this family and data is known to be able to do it."""
-    need(family, "sample")
-    num_classes = None
-    if labels:
-        if not family.conditional:
-            raise UsageError(f"sample.labels: family '{family.name}' takes no labels")
-        num_classes = spec.num_classes
-        if num_classes is None:
-            raise UsageError(f"sample.labels: data set '{spec.name}' has no labels")
-    return Drawing(seed=seed, sampler=choose_sampler(family, sampler), num_classes=num_classes)
+def plan_drawing(model: Description, seed: int, sampler: SamplerChoice, labels: bool) -> Drawing:
+    """A drawing, once such a model is known to be able to do it."""
+    need(model.family, "sample")
+    if labels and not model.conditional:
+        raise UsageError(f"sample.labels: this model of family '{model.family.name}' takes no labels")
+    chosen = choose_sampler(model.family, sampler)
+    return Drawing(seed=seed, sampler=chosen, num_classes=model.spec.num_classes if labels else None)
 
 
 def draw(model: Model, drawing: Drawing, at: Range) -> Array:

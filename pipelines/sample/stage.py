@@ -22,9 +22,10 @@ def run(context: StepContext) -> None:
     Batches are kept in scratch as they come, so a step that was killed draws those that it had not.
     """
     config: SampleConfig = context.config
-    family, spec = describe_model(context.inputs["model"], context.registry)
-    drawing = plan_drawing(family, spec, context.seed, config.sampler, config.labels)
+    model = describe_model(context.inputs["model"], context.registry)
+    drawing = plan_drawing(model, context.seed, config.sampler, config.labels)
 
+    spec = model.spec
     samples = ArrayFile(context.scratch / "samples.npy", (config.num, *spec.shape), spec.dtype)
     todo = samples.missing(Range(0, config.num).cut(config.batch_size))
     num = sum(map(len, todo))
@@ -50,7 +51,7 @@ def run(context: StepContext) -> None:
         num_samples=config.num,
         sampler=drawing.sampler.name,
         sampler_options=dict(drawing.sampler.options),
-        sampling_cost=family.sampling_cost,
+        sampling_cost=model.family.sampling_cost,
         workers=context.fan_out.num_workers,
         show_in_run=True,
         metrics={"seconds_per_sample": seconds / num} if num else {},

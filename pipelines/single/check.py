@@ -46,10 +46,13 @@ def check_model(
             "train.workers",
             f"{train.workers} workers share batches of {train.batch_size}, and each needs an example",
         )
-    yield from _sampling(sample, family)
+    if family.takes_labels(model.config) and dataset.labelled is False:
+        key = "model.conditional" if hasattr(model.config, "conditional") else "model"
+        yield key, f"family '{family.name}' models each class by its label, and data set '{dataset.name}' has no labels"
+    yield from _sampling(sample, family, model)
 
 
-def _sampling(sample: SampleConfig, family: Family) -> Iterator[tuple[str, str]]:
+def _sampling(sample: SampleConfig, family: Family, model: Component) -> Iterator[tuple[str, str]]:
     if "sample" not in family.capabilities:
         yield "model", f"family '{family.name}' cannot sample, and the pipeline draws samples"
         return
@@ -57,8 +60,9 @@ def _sampling(sample: SampleConfig, family: Family) -> Iterator[tuple[str, str]]
         choose_sampler(family, sample.sampler)
     except UsageError as error:
         yield "sample.sampler", str(error)
-    if sample.labels and not family.conditional:
-        yield "sample.labels", f"family '{family.name}' takes no labels"
+    if sample.labels and not family.takes_labels(model.config):
+        remedy = ": set model.conditional to true" if family.conditional else ""
+        yield "sample.labels", f"a model of family '{family.name}' takes no labels{remedy}"
 
 
 def _estimators(evaluate: EvaluateConfig, family: Family) -> Iterator[tuple[str, str]]:

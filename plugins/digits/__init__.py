@@ -11,6 +11,7 @@ DIGITS = Dataset(
     config="genpipe.plugins.digits.config:DigitsConfig",
     build="genpipe.plugins.digits.data:build",
     events=("image",),
+    labelled=True,
 )
 
 STACKED_DIGITS = Dataset(
@@ -19,6 +20,7 @@ STACKED_DIGITS = Dataset(
     config="genpipe.plugins.digits.config:StackedDigitsConfig",
     build="genpipe.plugins.digits.stacked:build",
     events=("image",),
+    labelled=True,
 )
 
 

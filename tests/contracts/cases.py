@@ -115,4 +115,4 @@ def trained(case: Case, tmp: Path) -> tuple[Model, TrainResult]:
 
 
 def labels(model: Model, num: int) -> torch.Tensor | None:
-    return torch.arange(num) % 2 if model.family.conditional else None
+    return torch.arange(num) % 2 if model.conditional else None

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from genpipe.components import Family, Member
+from genpipe.errors import CapabilityError
 from genpipe.persistence import load_model, save_model
 from genpipe.registry import registry
 from tests.contracts.cases import FAMILIES, Case, labels, marked, members, trained
@@ -91,3 +92,19 @@ def test_two_members_of_one_name_and_data_that_the_family_does_not_model_are_ref
         made(tied, tied)
     with pytest.raises(ValueError, match="'convolutional' models data that the family does not"):
         made(Member("convolutional", "for images", {}, events=("image",)))
+
+
+@pytest.mark.parametrize("case", [case for case in by_member() if case.values[0].member == "conditional"] or [None])
+def test_a_conditional_model_is_asked_with_labels_and_without(case: Case | None, tmp_path: Path) -> None:
+    if case is None:
+        pytest.skip("no family has the option 'conditional'")
+    model, _ = trained(case, tmp_path)
+    drawn = model.sample(3, seed=1)
+    assert drawn.shape == (3, *model.spec.shape)
+    assert not torch.equal(model.sample(3, 0, seed=1), model.sample(3, 1, seed=1)), "labels make no difference"
+    if "log_prob" in case.family.capabilities:
+        x = torch.from_numpy(np.asarray(case.split.x[:3]))
+        parts = torch.stack([model.log_prob(x, k).nats.double() + np.log(0.5) for k in (0, 1)])
+        torch.testing.assert_close(model.log_prob(x).nats, parts.logsumexp(0), rtol=1e-6, atol=1e-4)
+    with pytest.raises(CapabilityError, match="takes no labels"):
+        case.build(conditional=False).sample(1, 0)

@@ -1,6 +1,11 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+from genpipe.config import Component, Config
 from genpipe.errors import RecipeError
+from genpipe.pipelines.single.check import check_model
 from genpipe.recipe import load_recipe, shipped_recipes
 from genpipe.registry import registry
 
@@ -57,6 +62,22 @@ def test_eta_belongs_to_ddim():
     assert mistakes(diffusion, ["sample.sampler={name: ddpm, eta: 0.5}"]) == {
         ("sample.sampler", "the sampler 'ddpm' has no option 'eta'; ddim has one")
     }
+
+
+def test_labels_that_the_data_does_not_have_are_a_mistake_of_the_recipe():
+    """Where the record says so; else it shows when the data is there."""
+
+    class Conditional(Config):
+        conditional: bool = True
+
+    family = replace(registry().get("family", "vae"), conditional=True)
+    dataset = replace(registry().get("dataset", "digits"), labelled=False)
+    sections = load_recipe(VAE, registry=registry()).config
+    chosen = Component("family", "vae", Conditional())
+    known = SimpleNamespace(get=lambda kind, name: {"family": family, "dataset": dataset}[kind])
+    assert [*check_model(sections.data, chosen, sections.train, sections.sample, known)] == [
+        ("model.conditional", "family 'vae' models each class by its label, and data set 'digits' has no labels")
+    ]
 
 
 def test_a_metric_given_twice_is_a_mistake():

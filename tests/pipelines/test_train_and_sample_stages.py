@@ -61,7 +61,9 @@ def test_batches_change_nothing(stage, runs):
 
 def test_a_drawing_goes_on_where_it_ended(runs, tmp_path):
     model = load_model(runs["points"].model, registry())
-    plan_drawing(model.family, model.spec, 3, Sampler(), labels=False).write(tmp_path / "drawing.json")
+    plan_drawing(describe_model(runs["points"].model, registry()), 3, None, labels=False).write(
+        tmp_path / "drawing.json"
+    )
     drawing = Drawing.read(tmp_path / "drawing.json")
     whole = draw(model, drawing, Range(0, 30))
     parts = [draw(model, drawing, at) for at in (Range(0, 11), Range(11, 30))]
@@ -71,7 +73,7 @@ def test_a_drawing_goes_on_where_it_ended(runs, tmp_path):
 def test_a_step_that_was_killed_draws_what_it_had_not_and_ends_with_the_same_file(stage, runs, tmp_path):
     inputs, config = {"model": runs["grey"].model}, {"num": 40, "batch_size": 8}
     undisturbed = stage("sample", config, inputs)
-    _, spec = describe_model(runs["grey"].model, registry())
+    spec = describe_model(runs["grey"].model, registry()).spec
     half = ArrayFile(tmp_path / "kept" / "samples.npy", (40, *spec.shape), spec.dtype)
     known = np.load(undisturbed / "samples.npy")
     for at in Range(0, 24).cut(8):
@@ -91,7 +93,7 @@ def test_a_step_that_was_killed_draws_what_it_had_not_and_ends_with_the_same_fil
 def test_the_first_sample_that_is_not_finite_is_named(runs):
     model = load_model(runs["points"].model, registry())
     model.means[:] = float("nan")
-    drawing = plan_drawing(model.family, model.spec, 0, Sampler(), labels=False)
+    drawing = plan_drawing(describe_model(runs["points"].model, registry()), 0, None, labels=False)
     with pytest.raises(GenpipeError, match="sample 5 of family 'gaussian_mixture' has NaN or infinity, as have 4 of"):
         draw(model, drawing, Range(5, 9))
 
@@ -103,8 +105,8 @@ def test_labels_go_through_the_classes_in_turn():
 
 
 def test_what_the_family_cannot_do_is_said(runs):
-    model = load_model(runs["grey"].model, registry())
+    model = describe_model(runs["grey"].model, registry())
     with pytest.raises(UsageError, match="takes no labels"):
-        plan_drawing(model.family, model.spec, 0, Sampler(), labels=True)
+        plan_drawing(model, 0, None, labels=True)
     with pytest.raises(UsageError, match="has no sampler 'men'; did you mean 'mean'"):
-        plan_drawing(model.family, model.spec, 0, Sampler(name="men"), labels=False)
+        plan_drawing(model, 0, "men", labels=False)

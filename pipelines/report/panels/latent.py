@@ -61,8 +61,9 @@ def panel(contents: Contents) -> Panel | None:
     chosen = subset_by_hash(len(test), MAX_CODES, seed=0)
     x = torch.from_numpy(np.array(test.x[chosen]))
     labels = None if test.y is None else np.array(test.y[chosen])
-    takes_labels = contents.drawing is not None and contents.drawing.num_classes is not None
-    asked = torch.from_numpy(labels) if labels is not None and takes_labels else None
+    asked = torch.from_numpy(labels) if labels is not None and model.conditional else None
+    if model.conditional and asked is None:
+        return None  # its codes are of examples whose labels are known
     codes = model.encode(x, asked).cpu()
     if not codes.is_floating_point() or len(codes) < 2:
         return None  # a code of whole numbers has no directions
