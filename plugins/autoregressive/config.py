@@ -1,4 +1,4 @@
-"""Options of the autoregressive family."""
+"""Options of the autoregressive families."""
 
 from __future__ import annotations
 
@@ -12,17 +12,28 @@ from genpipe.config import Config
 class AutoregressiveConfig(Config):
     """Options of the family `autoregressive`."""
 
-    network: Literal["gated_pixelcnn", "pixelcnn_pp"] = Field(
-        "gated_pixelcnn", description="gated PixelCNN with logits of each level, or PixelCNN++ with logistic mixtures"
+    network: Literal["auto", "gated_pixelcnn", "pixelcnn_pp", "transformer", "recurrent", "made"] = Field(
+        "auto",
+        description="PixelCNN with logits of each level, PixelCNN++ with logistic mixtures, causal Transformer, LSTMs, "
+        "or MADE; auto: gated_pixelcnn for images, transformer for sequences",
     )
-    channels: int = Field(32, ge=1, description="features of a layer, up to the next multiple of the image's channels")
+    conditional: bool = Field(False, description="model each class by its label")
+    channels: int = Field(
+        32, ge=1, description="features of a layer, up to the next multiple of an image's channels, or of the heads"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate of each layer's features")
-    num_layers: int = Field(6, ge=1, description="layers of both stacks (gated PixelCNN)")
+    num_layers: int = Field(6, ge=1, description="layers (all but PixelCNN++), residual blocks of MADE")
     kernel_size: int = Field(3, ge=1, le=31, description="width of the stacks' convolutions, odd (gated PixelCNN)")
     first_kernel_size: int = Field(7, ge=3, le=31, description="width of the first layer's, odd (gated PixelCNN)")
     num_resnets: int = Field(2, ge=1, description="gated residual blocks of each stream at a resolution (PixelCNN++)")
     num_halvings: int = Field(1, ge=0, le=6, description="times the resolution is halved (PixelCNN++)")
     num_mixtures: int = Field(5, ge=1, le=512, description="logistics of a pixel's mixture (PixelCNN++)")
+    num_heads: int = Field(4, ge=1, le=64, description="heads of each layer's attention (Transformer)")
+    hidden: int = Field(512, ge=1, description="width of the hidden layers, from one for each number on (MADE)")
+    num_orders: int = Field(
+        1, ge=1, le=64, description="orders of the numbers, whose probabilities are averaged (MADE)"
+    )
+    flatten: bool = Field(False, description="take images as rows of numbers, all that they are to MADE")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
@@ -30,3 +41,14 @@ class AutoregressiveConfig(Config):
             if getattr(self, name) % 2 == 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected an odd number")
         return self
+
+
+class MADEConfig(Config):
+    """Options of the family `made`."""
+
+    conditional: bool = Field(False, description="model each class by its label")
+    num_mixtures: int = Field(10, ge=1, le=512, description="Gaussians of a number's mixture")
+    hidden: int = Field(128, ge=1, description="width of the hidden layers, from one for each number on")
+    num_layers: int = Field(2, ge=0, description="residual blocks")
+    num_orders: int = Field(1, ge=1, le=64, description="orders of the numbers, whose densities are averaged")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate within the residual blocks")

@@ -43,11 +43,17 @@ class ShiftedConv2d(nn.Module):
             x = F.pad(x, (ox, width - 1 - ox, oy, height - 1 - oy))
         return F.conv2d(x, self.weight, self.bias, self.stride)
 
-    def add_to(self, program: PixelProgramBuilder, x: PixelMap, addend: PixelMap | None = None) -> PixelMap:
+    def add_to(
+        self,
+        program: PixelProgramBuilder,
+        x: PixelMap,
+        addend: PixelMap | None = None,
+        label_bias: Tensor | None = None,
+    ) -> PixelMap:
         return program.conv(
             x,
             self.weight,
-            self.bias,
+            sum_of(self.bias, label_bias),
             origin=self.origin,
             addend=addend,
             by_rows=self.by_rows,
@@ -91,18 +97,46 @@ class MaskedConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return masked_conv2d(x, self.weight, self.bias, mask_type=self.mask_type, channel_groups=self.groups)
 
-    def add_to(self, program: PixelProgramBuilder, x: PixelMap, addend: PixelMap | None = None) -> PixelMap:
+    def add_to(
+        self,
+        program: PixelProgramBuilder,
+        x: PixelMap,
+        addend: PixelMap | None = None,
+        label_bias: Tensor | None = None,
+    ) -> PixelMap:
         height, width = self.weight.shape[2:]
         return program.conv(
             x,
             self.weight,
-            self.bias,
+            sum_of(self.bias, label_bias),
             origin=(height // 2, width // 2),
             mask=self.mask,
             addend=addend,
             by_rows=self.mask_type.startswith("vertical"),
             groups=self.groups,
         )
+
+
+class LabelBias(nn.Module):
+    """x + v_y, (B, C, H, W): what each label adds to a layer (van den Oord et al., 2016, eq. 4); x without labels."""
+
+    def __init__(self, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_classes, channels) if num_classes else None
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=0.1)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        return x if self.embedding is None else x + self.embedding(y)[:, :, None, None]
+
+    def of(self, label: int | None) -> Tensor | None:
+        """(C,), what a label adds; None without labels."""
+        return None if self.embedding is None else self.embedding.weight[label]
+
+
+def sum_of(bias: Tensor | None, label_bias: Tensor | None) -> Tensor | None:
+    """Either, or both added up."""
+    return label_bias if bias is None else bias if label_bias is None else bias + label_bias
 
 
 def causal_mask(mask_type: MaskType, shape: tuple[int, int, int, int], groups: int) -> Tensor:

@@ -66,6 +66,16 @@ HOT_PATHS = [
         sample=frozenset({"pixelcnn_sample"}),
         config={"network": "pixelcnn_pp", "channels": 8, "num_resnets": 1},
     ),
+    *(
+        HotPath(
+            "autoregressive",
+            train=frozenset({"categorical_nll_with_slope"}),
+            sample=frozenset({"uniform"}),
+            config={"network": network, "channels": 8, "num_layers": 1, "hidden": 16, "flatten": network == "made"},
+            never=frozenset({"aten::multinomial", "aten::rand"}),
+        )
+        for network in ("transformer", "recurrent", "made")
+    ),
 ]
 
 

@@ -1,4 +1,5 @@
-"""The PixelCNNs: what each pixel may see, exact probabilities, and samples that are those of the naive loop."""
+"""The PixelCNNs: what each pixel may see, and samples that are those of the naive loop. All networks: exact
+probabilities of whole numbers, labels, and what they refuse."""
 
 from __future__ import annotations
 
@@ -116,7 +117,7 @@ def test_nothing_is_dequantised(network):
     assert torch.equal(model.log_prob(x, seed=1).nats, model.log_prob(x, seed=2).nats)
     z = model.units.to_network(x, Noise(0, "train"))
     assert torch.equal(z, model.units.to_network(x, None))
-    assert torch.equal(model.log_prob(x).nats, -model.nll(z).detach())
+    assert torch.equal(model.log_prob(x).nats, -model.network.nll(x, None).detach())
 
 
 def test_real_values_are_refused():

@@ -1,0 +1,82 @@
+"""MADE over whole numbers: a categorical distribution of each over its levels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from genpipe import ops
+from genpipe.noise import Noise
+from genpipe.plugins.autoregressive.made import MADE
+from genpipe.plugins.autoregressive.network import LevelNetwork
+from genpipe.plugins.autoregressive.orders import by_order, mean_over_orders, order_of_each
+from genpipe.plugins.autoregressive.raster import Raster
+from genpipe.plugins.autoregressive.tokens import draw
+
+EMBEDDING = 8  # numbers that a level is given to the network as
+
+
+class CategoricalMADE(LevelNetwork):
+    """P(x) is the mean over the orders of Π P(number | those before it in the order).
+
+    In training each example is seen in one order, drawn anew; a sample is drawn in one order too.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        levels: int,
+        *,
+        hidden: int,
+        num_layers: int,
+        num_orders: int,
+        dropout: float,
+        num_classes: int,
+    ) -> None:
+        super().__init__(shape, levels)
+        self.raster, self.num_orders = Raster.of(shape), num_orders
+        self.embedding = nn.Embedding(levels, EMBEDDING)
+        self.made = MADE(
+            self.raster.length,
+            EMBEDDING,
+            levels,
+            hidden=hidden,
+            num_layers=num_layers,
+            num_orders=num_orders,
+            dropout=dropout,
+            num_classes=num_classes,
+        )
+
+    def nll(self, x: Tensor, y: Tensor | None) -> Tensor:
+        tokens = self.raster.flatten(x).contiguous()
+        return -mean_over_orders([-self._nll(tokens, y, which) for which in range(self.num_orders)])
+
+    def training_nll(self, x: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        """Each example under an order of its own, whose mean over orders bounds that of their mean probability."""
+        tokens = self.raster.flatten(x).contiguous()
+        orders = order_of_each(len(tokens), self.num_orders, noise, x.device)
+        return by_order(
+            orders, self.num_orders, lambda which, rows: self._nll(tokens[rows], None if y is None else y[rows], which)
+        )
+
+    def _nll(self, tokens: Tensor, y: Tensor | None, which: int) -> Tensor:
+        return ops.categorical_nll(self.made(self.embedding(tokens), y, which).flatten(1), tokens)
+
+    def sample(self, num: int, y: Tensor | None, noise: Noise, device: torch.device) -> Tensor:
+        u = noise.uniform("pixels", (num, self.raster.length), device=device)
+        orders = order_of_each(num, self.num_orders, noise, device)
+
+        def drawn(which: int, rows: Tensor) -> Tensor:
+            tokens = torch.zeros((len(rows), self.raster.length), dtype=torch.int64, device=device)
+            labels = None if y is None else y[rows]
+            for number in self.made.order(which).tolist():
+                logits = self.made.at(self.embedding(tokens), labels, which, number)
+                tokens[:, number] = draw(logits, u[rows, number])
+            return tokens
+
+        return self.raster.unflatten(by_order(orders, self.num_orders, drawn), self.shape)
+
+    def ranks(self, num: int, noise: Noise, device: torch.device) -> Tensor | None:
+        if self.num_orders == 1:
+            return None
+        return self.raster.unflatten(self.made.ranks[order_of_each(num, self.num_orders, noise, device)], self.shape)

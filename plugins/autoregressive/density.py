@@ -1,0 +1,96 @@
+"""MADE over real vectors: a mixture of Gaussians for each number, given those before it in the order.
+
+The conditionals are those of Uria et al. (2013), RNADE; with masks in place of a recursion they are the "MADE MoG" of
+Papamakarios et al. (2017), Masked Autoregressive Flow for Density Estimation, sec. 4.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from genpipe.dataspec import DataSpec
+from genpipe.model import Model, Sampler
+from genpipe.noise import Noise
+from genpipe.plugins.autoregressive import MADE_DENSITY
+from genpipe.plugins.autoregressive.config import MADEConfig
+from genpipe.plugins.autoregressive.made import MADE
+from genpipe.plugins.autoregressive.orders import by_order, mean_over_orders, order_of_each
+from genpipe.plugins.autoregressive.tokens import draw
+
+MIN_LOG_SCALE = -7.0  # of a component, in the data's standard deviations: duplicates have no width of their own
+LOG_2PI = math.log(2 * math.pi)
+
+
+class MADEDensity(Model):
+    """p(z) is the mean over the orders of Π p(number | those before it in the order), in float32.
+
+    In training each example is seen in one order, drawn anew; a sample is drawn in one order too.
+    """
+
+    config: MADEConfig
+
+    def __init__(self, config: MADEConfig, spec: DataSpec) -> None:
+        super().__init__(MADE_DENSITY, config, spec)
+        self.made = MADE(
+            spec.num_dimensions,
+            1,
+            3 * config.num_mixtures,
+            hidden=config.hidden,
+            num_layers=config.num_layers,
+            num_orders=config.num_orders,
+            dropout=config.dropout,
+            num_classes=(spec.num_classes or 0) if config.conditional else 0,
+        )
+        # Components start out side by side over ±2 deviations, and at the start no number depends on another.
+        self.made.head.weight.data.mul_(0.1)
+        spread = torch.linspace(-2, 2, config.num_mixtures) if config.num_mixtures > 1 else torch.zeros(1)
+        width = torch.full_like(spread, -math.log(config.num_mixtures) / 2)
+        self.made.head.bias.data.copy_(torch.cat([torch.zeros_like(spread), spread, width]).repeat(spec.num_dimensions))
+
+    def _components(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, means and log-scales, (…, K) each, of what MADE gives, (…, 3 K)."""
+        logits, means, log_scales = out.float().chunk(3, dim=-1)
+        return logits, means, log_scales.clamp(min=MIN_LOG_SCALE)
+
+    def _log_prob(self, z: Tensor, y: Tensor | None, which: int) -> Tensor:
+        logits, means, log_scales = self._components(self.made(z[..., None], y, which))
+        e = (z[..., None] - means) * (-log_scales).exp()
+        parts = logits.log_softmax(-1) - 0.5 * e.square() - log_scales - 0.5 * LOG_2PI
+        return parts.logsumexp(-1).sum(1)
+
+    def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
+        """Nats per dimension."""
+        num_orders = self.config.num_orders
+        orders = order_of_each(len(z), num_orders, noise, z.device)
+        log_prob = by_order(
+            orders, num_orders, lambda which, rows: self._log_prob(z[rows], None if y is None else y[rows], which)
+        )
+        return {"loss": -log_prob.mean() / self.spec.num_dimensions}
+
+    def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        return mean_over_orders([self._log_prob(z, y, which) for which in range(self.config.num_orders)])
+
+    def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
+        size = (num, self.spec.num_dimensions)
+        u = noise.uniform("component", size, device=self.device)
+        e = noise.normal("normal", size, device=self.device)
+        orders = order_of_each(num, self.config.num_orders, noise, self.device)
+
+        def drawn(which: int, rows: Tensor) -> Tensor:
+            z = torch.zeros((len(rows), size[1]), device=self.device)
+            labels = None if y is None else y[rows]
+            for number in self.made.order(which).tolist():
+                logits, means, log_scales = self._components(self.made.at(z[..., None], labels, which, number))
+                chosen = draw(logits, u[rows, number])[:, None]
+                scale = log_scales.gather(1, chosen)[:, 0].exp()
+                z[:, number] = means.gather(1, chosen)[:, 0] + scale * e[rows, number]
+            return z
+
+        return by_order(orders, self.config.num_orders, drawn)
+
+
+def build(config: MADEConfig, spec: DataSpec) -> MADEDensity:
+    return MADEDensity(config, spec)

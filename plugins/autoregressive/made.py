@@ -1,0 +1,82 @@
+"""The masked autoencoder for distribution estimation of Germain et al. (2015), MADE: a fully connected network in which
+what belongs to a number sees those alone that come before it in an order, or in several orders with the same weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genpipe import ops
+from genpipe.dropout import Dropout
+
+
+class MADE(nn.Module):
+    """(B, D, num_in) → (B, D, num_out), under one of num_orders orders of the D numbers.
+
+    The first order is that of the numbers themselves; the others are random, the same ones for every model, and change
+    the masks of the first and of the last layer (sec. 4.2). Hidden units see the first 0, 1, …, D − 1 numbers of an
+    order (eq. 8, with residual blocks between), evenly shared out: from D units on, a number sees all that comes before
+    it. num_classes: of labels, which every unit sees, so that the first number too depends on them; 0 without.
+    """
+
+    ranks: Tensor
+    sees: Tensor
+    within: Tensor
+
+    def __init__(
+        self,
+        num: int,
+        num_in: int,
+        num_out: int,
+        *,
+        hidden: int,
+        num_layers: int,
+        num_orders: int,
+        dropout: float,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.num, self.num_orders = num, num_orders
+        orders = [torch.arange(num), *(ops.permutation(ops.key(n, "made/order"), num) for n in range(1, num_orders))]
+        self.register_buffer("ranks", torch.stack(orders).argsort(1), persistent=False)
+        sees = torch.arange(hidden) * num // hidden
+        self.register_buffer("sees", sees, persistent=False)
+        self.register_buffer("within", (sees[:, None] >= sees).float(), persistent=False)
+        self.stem = nn.Linear(num * num_in, hidden)
+        self.label = nn.Embedding(num_classes, hidden) if num_classes else None
+        self.layers: Any = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(2 * num_layers))
+        self.head = nn.Linear(hidden, num * num_out)
+        self.dropout = Dropout(dropout)
+
+    def order(self, which: int) -> Tensor:
+        """(D,), the numbers in the order in which they are drawn."""
+        return self.ranks[which].argsort()
+
+    def forward(self, x: Tensor, y: Tensor | None = None, which: int = 0) -> Tensor:
+        h = self._hidden(x, y, which)
+        weight = self.head.weight.unflatten(0, (self.num, -1)) * self._seen_by(which)[:, None]
+        return F.linear(h, weight.flatten(0, 1), self.head.bias).unflatten(1, (self.num, -1))
+
+    def at(self, x: Tensor, y: Tensor | None, which: int, number: int) -> Tensor:
+        """(B, num_out), what `forward` gives for one number."""
+        weight = self.head.weight.unflatten(0, (self.num, -1))[number] * self._seen_by(which)[number]
+        return F.linear(self._hidden(x, y, which), weight, self.head.bias.unflatten(0, (self.num, -1))[number])
+
+    def _seen_by(self, which: int) -> Tensor:
+        """(D, hidden), the hidden units that each number sees: those which know no more than comes before it."""
+        return (self.ranks[which][:, None] >= self.sees).to(self.head.weight)
+
+    def _hidden(self, x: Tensor, y: Tensor | None, which: int) -> Tensor:
+        mask = (self.sees[:, None] > self.ranks[which]).to(x)
+        weight = self.stem.weight.unflatten(1, (self.num, -1)) * mask[..., None]
+        h = F.linear(x.flatten(1), weight.flatten(1), self.stem.bias)
+        if self.label is not None:
+            h = h + self.label(y)
+        for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+            inner = F.silu(F.linear(F.silu(h), first.weight * self.within, first.bias))
+            h = h + F.linear(self.dropout(inner), second.weight * self.within, second.bias)
+        return F.silu(h)
