@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genpipe.components import Family
+from genpipe.components import Family, Member
 from genpipe.hookspecs import hookimpl
 
 GAUSSIAN = Family(
@@ -20,6 +20,7 @@ GAUSSIAN = Family(
         "Schäfer & Strimmer (2005), A Shrinkage Approach to Large-Scale Covariance Matrix Estimation",
         "Bishop (2006), Pattern Recognition and Machine Learning, sec. 2.3",
     ),
+    members=(Member("diagonal", "columns independent", {"covariance": "diagonal"}),),
 )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genpipe import ops
+from genpipe.closed_form import check_columns, check_examples, in_blocks
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
 from genpipe.model import Batch, Model, Progress, Sampler
@@ -60,15 +61,17 @@ class Gaussian(Model):
         d = self.spec.num_dimensions
         none = ops.moments(torch.zeros(0, d, dtype=torch.float64, device=self.device))
         found, done = [none] * len(self.means), 0
-        for batch in batches():
-            z = batch.z.detach().flatten(1).double()
+        for block in in_blocks(batches()):
+            z = block.z.double()
             for k, moments in enumerate(found):
-                rows = z if batch.y is None else z[batch.y == k]
+                rows = z if block.y is None or not self.config.conditional else z[block.y == k]
                 if len(rows):
                     found[k] = ops.merge_moments(moments, ops.moments(rows))
             done += len(z)
             progress(done, None)
-        self._check(functools.reduce(ops.merge_moments, found))
+        check_examples(done, self.spec)
+        if done > 1:
+            check_columns(functools.reduce(ops.merge_moments, found).m2.diagonal() == 0, self.spec)
         for k, moments in enumerate(found):
             self.means[k] = moments.mean
             self.scales[k] = self._scale(k, moments)
@@ -110,16 +113,6 @@ class Gaussian(Model):
             )
         return scale
 
-    def _check(self, moments: ops.Moments) -> None:
-        if moments.num == 0:
-            raise DataError(f"data set '{self.spec.name}' has no training examples")
-        constant = moments.m2.diagonal() == 0
-        if moments.num > 1 and constant.any():
-            raise DataError(
-                f"{int(constant.sum())} of {len(constant)} columns of data set '{self.spec.name}' are constant, first "
-                f"column {int(constant.nonzero()[0])}: a density there is unbounded; drop these columns"
-            )
-
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         e = noise.normal("normal", (num, self.spec.num_dimensions), dtype=torch.float64, device=self.device)
         return self._by_class(e, y, Normal.colour).reshape(num, *self.spec.shape).float()
@@ -140,8 +133,9 @@ class Gaussian(Model):
 
     def _by_class(self, rows: Tensor, y: Tensor | None, answer: Callable[[Normal, Tensor], Tensor]) -> Tensor:
         """answer(Gaussian of a row's class, rows), for all rows in their order."""
-        if y is None:
+        if not self.config.conditional:
             return answer(self.normal(), rows)
+        assert y is not None
         order = y.argsort(stable=True)
         labels, counts = y[order].unique_consecutive(return_counts=True)
         parts = rows[order].split(counts.tolist())

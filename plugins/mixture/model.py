@@ -8,21 +8,33 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from genpipe.closed_form import BLOCK, check_columns, check_examples, in_blocks
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
 from genpipe.model import Batch, Model, Progress, Sampler
 from genpipe.noise import Noise
-from genpipe.plugins.mixture import GAUSSIAN_MIXTURE, em
+from genpipe.plugins.mixture import GAUSSIAN_MIXTURE
 from genpipe.plugins.mixture.config import MixtureConfig
+from genpipe.plugins.mixture.em import Fit, expectation_maximisation, kmeans
+from genpipe.plugins.mixture.gaussians import Mixture
+from genpipe.plugins.mixture.starts import Subset, kmeans_plus_plus
+from genpipe.plugins.mixture.statistics import Estimation
 
 log = logging.getLogger(__name__)
 
+START_EXAMPLES = 50_000
+"""Of these many at most the starts are chosen; fits see all examples."""
+
 
 class GaussianMixture(Model):
-    """p(z) = Σ_k w_k N(z; m_k, C_k), fitted by EM (Dempster et al., 1977) from k-means++ starts.
+    """p(z) = Σ_k w_k N(z; m_k, C_k), fitted by EM (Dempster et al., 1977) or k-means from k-means++ starts.
 
-    State, float64: log_weights (K,), means (K, D), scales (K, D, D) or (K, D), see `em.Mixture`. Before it is
-    fitted the model is K copies of the standard Gaussian.
+    Optimises the likelihood, towards a local maximum, in passes over the data: what is kept of it is sums for each
+    component, and a subset for the starts. Answers densities and scores exactly, and cannot bend: each component is
+    an ellipsoid.
+
+    State, float64: log_weights (K,), means (K, D), scales as in `Mixture`. Before it is fitted the model is K
+    copies of the standard Gaussian.
     """
 
     config: MixtureConfig
@@ -33,74 +45,82 @@ class GaussianMixture(Model):
     def __init__(self, config: MixtureConfig, spec: DataSpec) -> None:
         super().__init__(GAUSSIAN_MIXTURE, config, spec)
         k, d = config.num_components, spec.num_dimensions
-        one = torch.eye(d, dtype=torch.float64) if config.covariance == "full" else torch.ones(d, dtype=torch.float64)
+        eye, ones = torch.eye(d, dtype=torch.float64), torch.ones(k, d, dtype=torch.float64)
+        standard = {"full": eye.repeat(k, 1, 1), "tied": eye[None], "diagonal": ones, "spherical": ones[:, :1].clone()}
         self.register_buffer("log_weights", -torch.full((k,), float(k), dtype=torch.float64).log())
         self.register_buffer("means", torch.zeros(k, d, dtype=torch.float64))
-        self.register_buffer("scales", one.repeat(k, *[1] * one.ndim))
+        self.register_buffer("scales", standard[config.covariance])
 
     @property
-    def mixture(self) -> em.Mixture:
-        return em.Mixture(self.log_weights, self.means, self.scales)
+    def mixture(self) -> Mixture:
+        return Mixture(self.log_weights, self.means, self.scales)
 
     def estimate(self, batches: Callable[[], Iterator[Batch]], progress: Progress) -> dict[str, float]:
-        """EM on the whole split, which is kept in memory as float32: 4 bytes for each number.
+        """A pass for each iteration, and one for the starts.
 
-        Raises DataError where there are fewer examples than components, where a column is constant and
-        `reg_covar` too small to stand for its width, or where a covariance is singular.
+        Raises DataError where there are fewer examples, or different ones, than components, where a column is constant and
+        so has no density, or where a covariance is singular.
         """
         config = self.config
-        collected = list(batches())
-        if not collected:
-            raise DataError(f"data set '{self.spec.name}' has no training examples")
-        z, noise = torch.cat([b.z.detach().cpu().flatten(1) for b in collected]), collected[0].noise
-        self._check(z)
+        subset, noise = self._survey(batches)
+        how = Estimation(config.covariance, config.reg_covar, config.shrinkage)
+        method, named = (
+            (expectation_maximisation, "log_likelihood")
+            if config.algorithm == "em"
+            else (kmeans, "mean_squared_distance")
+        )
         total, best = config.num_starts * config.max_iterations, None
         for start in range(config.num_starts):
 
-            def report(iteration: int, log_likelihood: float, done: int = start * config.max_iterations) -> None:
-                progress(done + iteration, total, log_likelihood=log_likelihood)
+            def report(iteration: int, value: float, done: int = start * config.max_iterations) -> None:
+                progress(done + iteration, total, **{named: value})
 
-            fit = em.fit(
-                z,
-                em.initial_responsibilities(z, config.num_components, noise.child(f"start {start}")),
-                covariance=config.covariance,
-                reg_covar=config.reg_covar,
-                shrinkage=config.shrinkage,
+            chosen = kmeans_plus_plus(subset, config.num_components, noise.child(f"start {start}"))
+            fit = method(
+                lambda: (block.z.cpu().double() for block in in_blocks(batches(), BLOCK)),
+                subset[chosen].double(),
+                how,
                 tolerance=config.tolerance,
                 max_iterations=config.max_iterations,
                 report=report,
             )
-            if best is None or fit.log_likelihood > best.log_likelihood:
+            if best is None or _merit(fit) > _merit(best):
                 best = fit
         assert best is not None
         if not best.converged:
             log.warning(
-                "EM stopped at max_iterations = %d before the likelihood settled within tolerance = %g",
+                "%s stopped at max_iterations = %d before it settled within tolerance = %g",
+                config.algorithm,
                 config.max_iterations,
                 config.tolerance,
             )
-        progress(total, total, log_likelihood=best.log_likelihood)
+        numbers = {"log_likelihood": best.log_likelihood}
+        if best.inertia is not None:
+            numbers["mean_squared_distance"] = best.inertia
+        progress(total, total, **numbers)
         self.log_weights.copy_(best.mixture.log_weights)
         self.means.copy_(best.mixture.means)
         self.scales.copy_(best.mixture.scales)
-        return {
-            "log_likelihood": best.log_likelihood,
-            "iterations": float(best.num_iterations),
-            "converged": float(best.converged),
-        }
+        return {**numbers, "iterations": float(best.num_iterations), "converged": float(best.converged)}
 
-    def _check(self, z: Tensor) -> None:
-        num, components = len(z), self.config.num_components
+    def _survey(self, batches: Callable[[], Iterator[Batch]]) -> tuple[Tensor, Noise]:
+        """Examples to choose starts from (S, D), and the first batch's noise, after checking what no fit survives."""
+        subset, first, differs = Subset(START_EXAMPLES), None, torch.zeros(0, dtype=torch.bool)
+        for batch in in_blocks(batches()):
+            z = batch.z.cpu()
+            if first is None:
+                first, differs = (batch.noise, z[0].clone()), torch.zeros(z.shape[1], dtype=torch.bool)
+            differs |= (z != first[1]).any(0)
+            subset.add(z, batch.noise)
+        num, components = subset.total, self.config.num_components
+        check_examples(num, self.spec)
+        assert first is not None
         if num < components:
             raise DataError(
                 f"{num} training examples for {components} components: give more data, or num_components ≤ {num}"
             )
-        constant = (z == z[0]).all(dim=0)
-        if constant.any():
-            raise DataError(
-                f"{int(constant.sum())} of {z.shape[1]} columns of data set '{self.spec.name}' are constant, first "
-                f"column {int(constant.to(torch.uint8).argmax())}: a density there is unbounded; drop these columns"
-            )
+        check_columns(~differs, self.spec)
+        return subset.rows(), first[0]
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         u = noise.uniform("component", (num, 1), dtype=torch.float64, device=self.device)
@@ -110,15 +130,21 @@ class GaussianMixture(Model):
         e = noise.normal("normal", (num, self.spec.num_dimensions), dtype=torch.float64, device=self.device)
         z = self.means[which]
         for k in which.unique().tolist():
-            rows, scale = which == k, self.scales[k]
+            rows, scale = which == k, self.scales[min(k, len(self.scales) - 1)]
             z[rows] += e[rows] @ scale.T if scale.ndim == 2 else e[rows] * scale
         return z.reshape(num, *self.spec.shape).float()
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """(B,) float64, exact."""
-        mixture = self.mixture
-        parts = [mixture.log_prob(rows) for _, rows in em.blocks(z.flatten(1))]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        return torch.cat([self.mixture.log_prob(rows.double()) for rows in z.flatten(1).split(BLOCK)])
+
+    def log_density_gradient(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        parts = [self.mixture.score(rows.double()) for rows in z.flatten(1).split(BLOCK)]
+        return torch.cat(parts).reshape(z.shape).to(z.dtype)
+
+
+def _merit(fit: Fit) -> float:
+    return fit.log_likelihood if fit.inertia is None else -fit.inertia
 
 
 def build(config: MixtureConfig, spec: DataSpec) -> GaussianMixture:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch import Tensor
 
@@ -19,9 +20,13 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError
 from genpipe.model import Batch
 from genpipe.noise import Noise
-from genpipe.plugins.mixture import em
+from genpipe.plugins.mixture import model as mixture_model
 from genpipe.plugins.mixture.config import MixtureConfig
+from genpipe.plugins.mixture.em import expectation_maximisation, kmeans
+from genpipe.plugins.mixture.gaussians import Mixture
 from genpipe.plugins.mixture.model import GaussianMixture, build
+from genpipe.plugins.mixture.starts import Subset, kmeans_plus_plus, nearest_centre
+from genpipe.plugins.mixture.statistics import Estimation, Statistics
 from genpipe.registry import registry
 
 
@@ -50,44 +55,110 @@ def clusters(num: int = 300, num_dimensions: int = 3, seed: int = 0) -> Tensor:
     return torch.from_numpy(z)
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal"])
-@pytest.mark.parametrize("iterations", [1, 2, 7, 40])
+COVARIANCES = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
+"""Our names of shapes, and scikit-learn's."""
+
+
+def covariances(mixture: Mixture, shape: str) -> Tensor:
+    """(K, D, D)"""
+    k, d = mixture.means.shape
+    if mixture.scales.ndim == 3:
+        return (mixture.scales @ mixture.scales.transpose(1, 2)).expand(k, d, d)
+    return torch.diag_embed(mixture.scales.square().expand(k, d))
+
+
+def start_of(z: Tensor, num_components: int) -> Tensor:
+    return z[kmeans_plus_plus(z, num_components, Noise(3, "start"))]
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("iterations", [1, 7, 40])
 def test_em_agrees_with_scikit_learn_from_the_same_start(covariance: Any, iterations: int) -> None:
     z = clusters()
-    start = em.initial_responsibilities(z, 3, Noise(3, "start"))
-    first = em.maximise(z, start, covariance, 1e-4)
-    fit = em.fit(
-        z,
-        start,
-        covariance=covariance,
-        reg_covar=1e-4,
-        shrinkage=0.0,
-        tolerance=0.0,
-        max_iterations=iterations,
-        report=lambda *_: None,
+    centres, how = start_of(z, 3), Estimation(covariance, 1e-4)
+    clustered = Statistics(centres, covariance)
+    clustered.add(z, nearest_centre(z, centres)[0])
+    first = clustered.maximise(how)
+    fit = expectation_maximisation(
+        lambda: iter(z.split(70)), centres, how, tolerance=0, max_iterations=iterations, report=lambda *_: None
     )
-    if covariance == "full":
-        precisions = torch.linalg.inv(first.scales @ first.scales.transpose(1, 2)).numpy()
-    else:
-        precisions = (first.scales**-2).numpy()
+    precisions = torch.linalg.inv(covariances(first, covariance)).numpy()
+    in_shape = {
+        "full": precisions,
+        "tied": precisions[0],
+        "diagonal": precisions.diagonal(axis1=1, axis2=2),
+        "spherical": precisions[:, 0, 0],
+    }
     oracle = SklearnMixture(
         3,
-        covariance_type="full" if covariance == "full" else "diag",
+        covariance_type=COVARIANCES[covariance],
         tol=0,
         reg_covar=1e-4,
         max_iter=iterations,
         weights_init=first.log_weights.exp().numpy(),
         means_init=first.means.numpy(),
-        precisions_init=precisions,
+        precisions_init=in_shape[covariance],
     )
     with pytest.warns(match="did not converge"):
         oracle.fit(z.numpy())
     np.testing.assert_allclose(fit.mixture.means.numpy(), oracle.means_, atol=1e-6)
     np.testing.assert_allclose(fit.mixture.log_weights.exp().numpy(), oracle.weights_, atol=1e-6)
-    ours = fit.mixture.scales
-    covariances = (ours @ ours.transpose(1, 2) if covariance == "full" else ours**2).numpy()
-    np.testing.assert_allclose(covariances, oracle.covariances_, atol=1e-6)
     np.testing.assert_allclose(fit.mixture.log_prob(z).numpy(), oracle.score_samples(z.numpy()), atol=1e-6)
+
+
+def test_kmeans_agrees_with_scikit_learn_from_the_same_start() -> None:
+    z = clusters()
+    centres = start_of(z, 5)
+    fit = kmeans(
+        lambda: iter(z.split(70)),
+        centres,
+        Estimation("full", 1e-9),
+        tolerance=0,
+        max_iterations=300,
+        report=lambda *_: None,
+    )
+    oracle = KMeans(5, init=centres.numpy(), n_init=1, tol=0, max_iter=300, algorithm="lloyd").fit(z.numpy())
+    assert fit.converged
+    assert fit.inertia == pytest.approx(oracle.inertia_ / len(z))
+    for k in range(5):
+        own = z[torch.from_numpy(oracle.labels_ == k)]
+        torch.testing.assert_close(fit.mixture.means[k], own.mean(0))
+        torch.testing.assert_close(
+            covariances(fit.mixture, "full")[k], torch.cov(own.T, correction=0), atol=1e-8, rtol=1e-8
+        )
+        assert float(fit.mixture.log_weights[k].exp()) == pytest.approx(len(own) / len(z))
+
+
+def test_kmeans_sends_a_centre_without_examples_to_the_furthest_one() -> None:
+    z = torch.tensor([[0.0], [0.1], [0.2], [10.0], [10.1]], dtype=torch.float64)
+    centres = torch.tensor([[0.1], [99.0]], dtype=torch.float64)
+    fit = kmeans(
+        lambda: iter([z]), centres, Estimation("diagonal", 1e-6), tolerance=0, max_iterations=9, report=lambda *_: None
+    )
+    torch.testing.assert_close(fit.mixture.means[:, 0].sort().values, torch.tensor([0.1, 10.05], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("options", [{}, {"covariance": "tied"}, {"algorithm": "kmeans"}])
+def test_the_fit_is_the_same_from_shards(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    z = clusters()
+    whole = fitted(z, num_components=3, **options)
+    monkeypatch.setattr(mixture_model, "BLOCK", 64)
+    parts = fitted(z, num_components=3, **options)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_starts_are_chosen_from_the_same_examples_in_any_batches() -> None:
+    z, found = clusters(1000), []
+    for size in (1000, 64, 7):
+        subset = Subset(40)
+        for first in range(0, len(z), size):
+            subset.add(z[first : first + size], Noise(0, "train", first))
+        found.append(subset.rows())
+    assert found[0].shape == (40, 3)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert len(found[0].unique(dim=0)) == 40
 
 
 def test_one_component_is_the_gaussian_of_maximum_likelihood() -> None:
@@ -99,7 +170,9 @@ def test_one_component_is_the_gaussian_of_maximum_likelihood() -> None:
     torch.testing.assert_close(model.log_density(z, None, Noise(0, "x")), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"covariance": "diagonal"}, {"shrinkage": 0.5}])
+@pytest.mark.parametrize(
+    "options", [*({"covariance": c} for c in COVARIANCES), {"shrinkage": 0.5}, {"algorithm": "kmeans"}], ids=str
+)
 def test_the_density_integrates_to_one(options: dict[str, Any]) -> None:
     z = clusters(num_dimensions=2)
     model = fitted(z, num_components=3, **options)
@@ -118,8 +191,12 @@ def test_the_likelihood_never_falls() -> None:
 
 
 def test_shrinkage_scales_what_is_off_the_diagonal_and_nothing_else() -> None:
-    z, ones = clusters(), torch.ones(300, 1, dtype=torch.float64)
-    plain, shrunk = (em.maximise(z, ones, "full", 1e-9, shrinkage=s).scales[0] for s in (0.0, 0.25))
+    z, found = clusters(), []
+    for shrinkage in (0.0, 0.25):
+        statistics = Statistics(z[:1], "full")
+        statistics.add(z, torch.ones(300, 1, dtype=torch.float64))
+        found.append(statistics.maximise(Estimation("full", 1e-9, shrinkage)).scales[0])
+    plain, shrunk = found
     plain, shrunk = plain @ plain.T, shrunk @ shrunk.T
     torch.testing.assert_close(shrunk.diagonal(), plain.diagonal())
     torch.testing.assert_close(shrunk.tril(-1), 0.75 * plain.tril(-1), atol=1e-7, rtol=0)
@@ -132,24 +209,31 @@ def test_more_starts_are_never_worse() -> None:
     assert five.log_density(z, None, noise).mean() >= one.log_density(z, None, noise).mean() - 1e-9
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_samples_have_the_mixtures_moments(covariance: str) -> None:
     model = fitted(clusters(), num_components=3, covariance=covariance)
     weights = model.log_weights.exp()[:, None]
-    scales = model.scales if covariance == "full" else torch.diag_embed(model.scales)
     mean = (weights * model.means).sum(0)
     centred = model.means - mean
-    within = (weights[..., None] * (scales @ scales.transpose(1, 2))).sum(0)
-    covariances = within + (weights * centred).T @ centred
+    within = (weights[..., None] * covariances(model.mixture, covariance)).sum(0)
+    whole = within + (weights * centred).T @ centred
     x = model.sample(40_000, seed=1).double()
-    torch.testing.assert_close(x.mean(0), mean, atol=4 * float(covariances.diagonal().max()) ** 0.5 / 200, rtol=0)
-    torch.testing.assert_close(torch.cov(x.T), covariances, atol=0.04 * float(covariances.abs().max()), rtol=0)
+    torch.testing.assert_close(x.mean(0), mean, atol=4 * float(whole.diagonal().max()) ** 0.5 / 200, rtol=0)
+    torch.testing.assert_close(torch.cov(x.T), whole, atol=0.04 * float(whole.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_the_score_is_the_gradient(covariance: str) -> None:
+    model = fitted(clusters(), num_components=3, covariance=covariance)
+    z, noise = clusters(20, seed=1).float(), Noise(0, "x")
+    expected = super(GaussianMixture, model).log_density_gradient(z, None, noise)
+    torch.testing.assert_close(model.log_density_gradient(z, None, noise), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_starts_spread_over_the_clusters() -> None:
     z = torch.cat([torch.full((50, 2), float(c)) + 1e-3 * torch.randn(50, 2) for c in (0, 10, 20, 30)])
     for seed in range(10):
-        chosen = em.kmeans_plus_plus(z, 4, Noise(seed, "start"))
+        chosen = kmeans_plus_plus(z, 4, Noise(seed, "start"))
         assert sorted((chosen // 50).tolist()) == [0, 1, 2, 3]
 
 
