@@ -266,7 +266,9 @@ def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Pa
     config = TrainConfig(steps=160, batch_size=batch_size, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
     result = train(model, few, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
     if before is not None:
-        assert model.log_prob(x, y).nats.mean() > before + 0.5
+        # A closed form may begin at its optimum for standardised data, or near it: independent columns do.
+        least = 0.5 if case.family.training == "gradient" else 0.0
+        assert model.log_prob(x, y).nats.mean() > before + least
     assert all(np.isfinite(v) for v in result.numbers.values())
 
 
