@@ -56,7 +56,7 @@ class Gaussian(Model):
     def estimate(self, batches: Callable[[], Iterator[Batch]], progress: Progress) -> dict[str, float]:
         """Moments in one pass, in float64.
 
-        Raises DataError where a class has fewer than two examples, a column is constant, or a covariance is singular.
+        Raises DataError where a class has no examples, a column is constant, or a covariance is singular.
         """
         d = self.spec.num_dimensions
         none = ops.moments(torch.zeros(0, d, dtype=torch.float64, device=self.device))
@@ -91,16 +91,16 @@ class Gaussian(Model):
     def _scale(self, k: int, moments: ops.Moments) -> Tensor:
         config, d = self.config, self.spec.num_dimensions
         full, whose = config.covariance == "full", f"class {k} of " if len(self.means) > 1 else ""
-        if moments.num < 2:
+        if moments.num == 0:
             raise DataError(
-                f"{whose}data set '{self.spec.name}' has {int(moments.num)} training examples, and a covariance needs 2: "
-                "give more data" + (", or leave the class out" if whose else "")
+                f"{whose}data set '{self.spec.name}' has no training examples: give more data, or leave the class out"
             )
-        if full and moments.num <= d and config.shrinkage == 0:
+        if moments.num <= (d if full else 1) and config.shrinkage == 0:
             log.warning(
-                "%s%d examples are too few for a covariance of %d dimensions, and reg_covar = %g stands in for what they do "
-                "not show: raise shrinkage, or set covariance: diagonal",
-                f"{whose}'{self.spec.name}': ",
+                "%s'%s': %d examples are too few for a covariance of %d dimensions, and reg_covar = %g stands in for what they "
+                "do not show: raise shrinkage, or set covariance: diagonal",
+                whose,
+                self.spec.name,
                 int(moments.num),
                 d,
                 config.reg_covar,
