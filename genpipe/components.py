@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 API_VERSION = 1
@@ -19,7 +19,7 @@ MetricNeeds = Literal["samples", "features", "logits", "likelihood", "densities"
 SamplerOption = float | int | None
 Axis = Literal["likelihood", "quality", "diversity", "novelty"]
 
-CAPABILITIES = ("sample", "path", "log_prob", "encode", "decode", "score", "energy", "codec")
+CAPABILITIES = ("sample", "path", "log_prob", "encode", "decode", "posterior", "score", "energy", "codec")
 
 
 def load_reference(reference: str) -> Any:
@@ -73,7 +73,8 @@ class Family(ComponentRecord):
 
     likelihood: the kind of number that `log_prob` gives, None where there is none.
     events: the kinds of data it models.
-    training: "gradient" (the shared loop calls `train_step`) or "closed_form" (calls `fit`).
+    training: "gradient" (the shared loop calls `train_step`), "closed_form" (calls `fit`), or "composed" (is made of
+        trained models, its `parts`, and `build(config, parts: Mapping[str, Model])` makes it).
     conditional: whether it can take labels y; where its config has a field `conditional`, only if that is true.
     discrete: whether it models whole numbers themselves: it sees the middles of their bins, never dequantised, and
         `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
@@ -82,19 +83,26 @@ class Family(ComponentRecord):
     sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
     estimators: what `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own, each with the
         options of genpipe.model.Estimator that it takes and their defaults.
+    codes: the kind of data that its codes are, where another family may model them; see genpipe.codes.
+    parts: names of the models that a composed family is made of.
+    composed: reference to `f(family, parts: Mapping[str, Family]) -> Family`, what it can with parts of these families,
+        each `configured`.
     papers: citations that its docstrings refer to.
     members: named settings of the config, which answer the same questions in the same kind; others are other families.
     """
 
     likelihood: LikelihoodKind | None
     events: tuple[EventKind, ...]
-    training: Literal["gradient", "closed_form"]
+    training: Literal["gradient", "closed_form", "composed"]
     capabilities: frozenset[str] = frozenset({"sample"})
     conditional: bool = False
     discrete: bool = False
     samplers: Mapping[str, Mapping[str, SamplerOption]] = field(default_factory=dict)
     sampling_cost: str = "one pass"
     estimators: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    codes: EventKind | None = None
+    parts: tuple[str, ...] = ()
+    composed: str | None = None
     papers: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
 
@@ -110,10 +118,21 @@ class Family(ComponentRecord):
                 raise ValueError(f"family '{self.name}': two members are called '{member.name}'")
             if not set(member.events or ()) <= set(self.events):
                 raise ValueError(f"family '{self.name}': member '{member.name}' models data that the family does not")
+        if len({self.training == "composed", bool(self.parts), self.composed is not None}) > 1:
+            raise ValueError(f"family '{self.name}': training 'composed', parts and composed go together")
+
+    def made_of(self, parts: Mapping[str, Family]) -> Family:
+        """This composed family with parts of these families, each `configured`."""
+        family: Family = load_reference(self.composed or "")(self, parts)
+        return family
 
     def takes_labels(self, config: Any) -> bool:
         """Whether a model of this config is of p(x | y), and so takes labels."""
         return self.conditional and bool(getattr(config, "conditional", True))
+
+    def configured(self, config: Any) -> Family:
+        """The family as it is under this config: conditional only where it takes labels."""
+        return replace(self, conditional=self.takes_labels(config))
 
 
 @dataclass(frozen=True, kw_only=True)

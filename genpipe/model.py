@@ -10,6 +10,7 @@
 | `estimate_log_density(z, y, noise, estimator)` | `log_prob(x, y, estimator=…)` |
 | `log_density_gradient(z, y, noise)`, where autograd is not the way | `score(x, y)` |
 | `infer(z, y)`, `reconstruct(h, y)` | `encode(x, y)`, `decode(h, y)` |
+| `draw_code(z, y, noise)`, `log_likelihood(z, h, y)`, `emit(h, y, noise)` | who models its codes: genpipe.codes |
 
 Units, dequantisation, seeds, labels and the capability check are here, once: a family's methods are given labels y (B,)
 int64 where `Model.conditional` is true, always, and None elsewhere.
@@ -195,6 +196,22 @@ class Model(nn.Module):
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
         """(B, *event) in network units for a latent code."""
         raise NotImplementedError
+
+    def draw_code(self, z: Tensor, y: Tensor | None, noise: Noise) -> tuple[Tensor, Tensor]:
+        """A draw h (B, …) of q(h | z), and log q(h | z), (B,) nats: zeros where z leaves one discrete code alone."""
+        raise NotImplementedError
+
+    def log_likelihood(self, z: Tensor, code: Tensor, y: Tensor | None) -> Tensor:
+        """log p(z | h), (B,), nats in network units, or of the integers for discrete families."""
+        raise NotImplementedError
+
+    def emit(self, code: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        """(B, *event) in network units, drawn from p(z | h)."""
+        raise NotImplementedError
+
+    def code_levels(self) -> int | None:
+        """Of codes that are whole numbers 0 … levels − 1 how many there are; None for real ones."""
+        return None
 
     def parameter_groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """The parameters of each optimiser; "model" alone unless a family needs several."""

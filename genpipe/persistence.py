@@ -1,4 +1,7 @@
-"""A trained model at rest: weights.safetensors and model.json, from which it is built again. Nothing is pickled."""
+"""A trained model at rest: weights.safetensors and model.json, from which it is built again. Nothing is pickled.
+
+A composed model's parts lie below it, each in a folder of its name, and each a saved model by itself.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,11 @@ def save_model(model: Model, folder: Path, registry: Registry | None = None) -> 
         "config": model.config.model_dump(mode="json"),
         "spec": asdict(model.spec),
     }
+    for part in model.family.parts:
+        (folder / part).mkdir()
+        save_model(getattr(model, part), folder / part, registry)
     # Copies: safetensors refuses tensors that share memory, as tied weights do.
-    weights = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in model.state_dict().items()}
+    weights = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in _own_weights(model).items()}
     save_file(weights, folder / WEIGHTS)
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
@@ -72,6 +78,9 @@ def describe_model(folder: Path, registry: Registry) -> Description:
             f"{folder} holds a model of family '{name}' by {provider['distribution']} {provider['version']} "
             f"(plugin '{provider['plugin']}'), which is not installed: {error}"
         ) from None
+    if family.parts:
+        parts = {part: describe_model(folder / part, registry) for part in family.parts}
+        family = family.made_of({name: part.family.configured(part.config) for name, part in parts.items()})
     return Description(
         family, _restored(folder, description, family, registry), DataSpec.from_dict(description["spec"])
     )
@@ -84,9 +93,10 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
     no installed plugin provides the family or its options are no longer valid.
     """
     described = describe_model(folder, registry)
+    parts = {part: load_model(folder / part, registry) for part in described.family.parts}
     # The initial weights are overwritten; drawing them must not move the caller's generators.
     with torch.random.fork_rng(devices=[]):
-        model: Model = described.family.builder(described.config, described.spec)
+        model: Model = described.family.builder(described.config, parts or described.spec)
     try:
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError:
@@ -94,7 +104,8 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{folder / WEIGHTS} is damaged: {error}") from None
     _check_weights(folder / WEIGHTS, weights, model)
-    model.load_state_dict(weights)
+    # What is not there is the parts', which came with them.
+    model.load_state_dict(weights, strict=not parts)
     return model.to(device).eval()
 
 
@@ -135,9 +146,15 @@ def _read_description(path: Path) -> dict[str, Any]:
     return dict(description)
 
 
+def _own_weights(model: Model) -> dict[str, torch.Tensor]:
+    """A model's state without that of its parts."""
+    beginnings = tuple(f"{part}." for part in model.family.parts)
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(beginnings)}
+
+
 def _check_weights(path: Path, weights: dict[str, torch.Tensor], model: Model) -> None:
     """ArtifactError naming the first tensor that is missing, not expected, or of another shape."""
-    expected = model.state_dict()
+    expected = _own_weights(model)
     where = f"{path} does not fit family '{model.family.name}' under its saved config"
     for name, tensor in expected.items():
         if name not in weights:

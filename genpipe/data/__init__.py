@@ -4,7 +4,7 @@ from genpipe.data.order import Order
 from genpipe.data.raw import Array, RawData, check_examples
 from genpipe.data.sharded_array import ShardedArray
 from genpipe.data.source import InMemory, Part, Source, read_whole
-from genpipe.data.split import Split, in_order, open_split, write_index
+from genpipe.data.split import Split, in_order, open_split, split_names, write_index
 from genpipe.data.splits import Cuts, cut, split_by_hash, split_sizes, subset_by_hash
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "open_split",
     "read_whole",
     "split_by_hash",
+    "split_names",
     "split_sizes",
     "subset_by_hash",
     "write_index",

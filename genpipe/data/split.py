@@ -48,6 +48,11 @@ def write_index(folder: Path, spec: DataSpec, splits: Mapping[str, Sequence[Shar
     (folder / SPLITS).write_text(json.dumps(about, indent=1))
 
 
+def split_names(folder: Path) -> tuple[str, ...]:
+    """Names of a data artifact's splits. ArtifactError as `open_split`."""
+    return tuple(_read_index(folder)["splits"])
+
+
 def open_split(folder: Path, name: str) -> Split:
     """The split `name` ("train", "test", "validation", "features") of a data artifact.
 

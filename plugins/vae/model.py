@@ -149,6 +149,18 @@ class VariationalAutoencoder(Model):
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
         return self.likelihood(code)[0]
 
+    def draw_code(self, z: Tensor, y: Tensor | None, noise: Noise) -> tuple[Tensor, Tensor]:
+        mean, log_var = self.posterior(z)
+        e = noise.normal("code", tuple(mean.shape), device=z.device)
+        log_q = -0.5 * (e.square() + log_var + math.log(2 * math.pi)).sum(1)
+        return mean + (0.5 * log_var).exp() * e, log_q
+
+    def log_likelihood(self, z: Tensor, code: Tensor, y: Tensor | None) -> Tensor:
+        return -ops.gaussian_nll(*self.likelihood(code), z)
+
+    def emit(self, code: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        return self._draw(*self.likelihood(code), noise)
+
 
 def build(config: VAEConfig, spec: DataSpec) -> VariationalAutoencoder:
     return VariationalAutoencoder(config, spec)
