@@ -15,6 +15,7 @@ from typing import Any
 
 from genpipe.artifacts import disk_errors_named, write_atomically
 from genpipe.errors import UsageError, nearest
+from genpipe.finding import find_manifest
 from genpipe.processes import process_space, process_start
 from genpipe.redact import redacted
 from genpipe.table import Table
@@ -149,9 +150,19 @@ class Run:
         found = [(name, self.workspace / step.artifact) for name, step in self.steps.items() if self._has(step)]
         return [(name, path) for name, path in found if path.parent.name == kind]
 
-    def one(self, kind: str) -> Path:
-        """The artifact of a kind, where the run has exactly one."""
+    def whole_of_kind(self, kind: str) -> list[tuple[str, Path]]:
+        """Those of a kind that no other of that kind is made of: of a model with its parts the model alone."""
         found = self.of_kind(kind)
+        if len(found) < 2:
+            return found
+        workspace = Workspace(self.workspace)
+        inputs = [find_manifest(path, workspace).key_parts.get("inputs", {}).values() for _, path in found]
+        parts = {key for keys in inputs for key in keys}
+        return [(name, path) for name, path in found if self.steps[name].key not in parts]
+
+    def one(self, kind: str) -> Path:
+        """The artifact of a kind, where the run has exactly one; what another of that kind is made of does not count."""
+        found = self.whole_of_kind(kind)
         if len(found) == 1:
             return self.artifact(found[0][0])
         if not found:

@@ -171,8 +171,9 @@ def _results(run: Run) -> list[tuple[str, str]]:
         ("samples", "grid.png", "samples"),
         ("model", "", "model"),
     ):
-        for step, folder in run.of_kind(kind):
-            name = label if len(run.of_kind(kind)) == 1 else f"{label} ({step})"
+        shown = run.whole_of_kind(kind)
+        for step, folder in shown:
+            name = label if len(shown) == 1 else f"{label} ({step})"
             place = relative(folder / file) if folder.exists() else f"{run.store}/{run.steps[step].artifact}"
             found.append((name, place))
     return found

@@ -10,6 +10,7 @@ from genpipe.config import Config, FamilyChoice, Resources
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.sample.config import SampleConfig
+from genpipe.pipelines.single.coder import CoderSections
 from genpipe.pipelines.single.config import DEFAULTS, ComputeResources
 from genpipe.training.config import TrainConfig
 
@@ -23,6 +24,9 @@ SectionT = TypeVar("SectionT", bound=Config)
 class ModelSections(Config):
     """One of the models: the sections that a recipe for one model has."""
 
+    coder: CoderSections | None = Field(
+        None, description="the model whose codes `model` is trained on, in place of the data; null trains it on the data"
+    )
     model: FamilyChoice = Field(description="the model family: a name, or a mapping with its name and options")
     train: TrainConfig = Field(description="how to train it, where it differs from the section `train` of all")
     sample: SampleConfig = Field(description="how to draw from it, where it differs from the section `sample` of all")
@@ -52,7 +56,7 @@ class CompareResources(Config):
     """What each step asks of the machine; no part of what it makes."""
 
     data: Resources = Field(DEFAULTS, description="resources of the step data")
-    train: ComputeResources = Field(DEFAULTS, description="resources of each step train.LABEL.SEED")
+    train: ComputeResources = Field(DEFAULTS, description="resources of each step train.LABEL.SEED, coder… and encode…")
     sample: ComputeResources = Field(DEFAULTS, description="resources of each step sample.LABEL.SEED")
     features: ComputeResources = Field(DEFAULTS, description="resources of the step features")
     evaluate: ComputeResources = Field(DEFAULTS, description="resources of each step evaluate.LABEL.SEED")
@@ -95,9 +99,12 @@ class CompareConfig(Config):
         models = {}
         for label, sections in values["models"].items():
             if isinstance(sections, ModelSections):
-                own = {
+                own: dict[str, Config] = {
                     name: _merged(values[name], getattr(sections, name), label, name) for name in ("train", "sample")
                 }
+                if sections.coder is not None:
+                    training = _merged(values["train"], sections.coder.train, label, "coder.train")
+                    own["coder"] = sections.coder.model_copy(update={"train": training})
                 sections = sections.model_copy(update=own)
             models[label] = sections
         return {**values, "models": models}

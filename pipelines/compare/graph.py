@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 from genpipe.graph import Group, Step
 from genpipe.pipelines.compare.config import CompareConfig, CompareStageConfig, ModelSections
-from genpipe.pipelines.single.steps import data_step, evaluate_step, features_step, named, sample_step, train_step
+from genpipe.pipelines.single.steps import (
+    data_step,
+    evaluate_step,
+    features_step,
+    final_model,
+    model_steps,
+    named,
+    sample_step,
+)
 
 
 def build(config: CompareConfig, seed: int) -> list[Step]:
@@ -19,31 +27,30 @@ def build(config: CompareConfig, seed: int) -> list[Step]:
     ask = config.resources
     options = CompareStageConfig(models=tuple(config.models), seeds=config.seeds, **dict(config.compare))
     inputs = {"data": "data"}
-    for member in (f"{label}.{number}" for label in config.models for number in config.seeds):
+    for group, sections, _ in _members(config):
         inputs |= {
-            f"evaluation.{member}": f"evaluate.{member}",
-            f"samples.{member}": f"sample.{member}",
-            f"model.{member}": f"train.{member}",
+            f"evaluation.{group.name}": named("evaluate", group),
+            f"samples.{group.name}": named("sample", group),
+            f"model.{group.name}": final_model(sections.coder, group),
         }
     return [
         data_step(config.data, seed, ask.data),
         features_step(config.evaluate, seed, ask.features),
-        # a seed after the other, so that a comparison that is stopped has each model once first
-        *(
-            step
-            for number in config.seeds
-            for label, sections in config.models.items()
-            for step in _branch(
-                Group(name=f"{label}.{number}", section=f"models.{label}"), sections, config, number, seed
-            )
-        ),
+        *(step for member in _members(config) for step in _branch(*member, config, seed)),
         Step(id="compare", stage="compare", config=options, inputs=inputs, seed=seed, resources=ask.compare),
     ]
 
 
-def _branch(group: Group, sections: ModelSections, config: CompareConfig, number: int, seed: int) -> Iterator[Step]:
-    ask = config.resources
-    yield train_step(sections.model, sections.train, number, ask.train, group)
-    yield sample_step(sections.sample, number, ask.sample, group)
-    scored = {"model": named("train", group), "samples": named("sample", group)}
+def _members(config: CompareConfig) -> Iterator[tuple[Group, ModelSections, int]]:
+    """Each model with each seed, a seed after the other: a comparison that is stopped has each model once first."""
+    for number in config.seeds:
+        for label, sections in config.models.items():
+            yield Group(name=f"{label}.{number}", section=f"models.{label}"), sections, number
+
+
+def _branch(group: Group, sections: ModelSections, number: int, config: CompareConfig, seed: int) -> Iterator[Step]:
+    ask, model = config.resources, final_model(sections.coder, group)
+    yield from model_steps(sections.model, sections.train, sections.coder, number, ask.train, ask.train, group)
+    yield sample_step(sections.sample, model, number, ask.sample, group)
+    scored = {"model": model, "samples": named("sample", group)}
     yield evaluate_step(config.evaluate, scored, seed, ask.evaluate, group)

@@ -18,7 +18,7 @@ from genpipe.config import Config
 from genpipe.data import Split, open_split
 from genpipe.dataspec import DataSpec
 from genpipe.model import Model
-from genpipe.persistence import load_model
+from genpipe.persistence import describe_model, load_model
 from genpipe.pipelines.evaluate.likelihoods import ExampleLikelihoods
 from genpipe.pipelines.features.kept import KeptFeatures
 from genpipe.pipelines.sample.draw import Drawing
@@ -99,7 +99,7 @@ def read_contents(inputs: Mapping[str, Path], registry: Registry, device: str) -
         manifests=manifests,
         registry=registry,
         device=device,
-        family=registry.get("family", manifests["model"].config["model"]["name"]) if "model" in manifests else None,
+        family=describe_model(inputs["model"], registry).family if "model" in manifests else None,
         train=open_split(inputs["data"], "train"),
         test=open_split(inputs["data"], "test"),
         samples=np.load(inputs["samples"] / "samples.npy", allow_pickle=False),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from genpipe.config import FamilyChoice, Resources
 from genpipe.graph import Group, Step
+from genpipe.pipelines.compose.config import ComposeStageConfig
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.evaluate.chosen import features_config
 from genpipe.pipelines.evaluate.config import EvaluateConfig
 from genpipe.pipelines.sample.config import SampleConfig
+from genpipe.pipelines.single.coder import CoderSections
 from genpipe.pipelines.train.config import TrainStageConfig
 from genpipe.training.config import TrainConfig
 
@@ -31,14 +33,54 @@ def features_step(config: EvaluateConfig, seed: int, resources: Resources) -> St
     )
 
 
-def train_step(
-    model: FamilyChoice, config: TrainConfig, seed: int, resources: Resources, group: Group | None = None
+def model_steps(
+    model: FamilyChoice,
+    config: TrainConfig,
+    coder: CoderSections | None,
+    seed: int,
+    resources: Resources,
+    coder_resources: Resources,
+    group: Group | None = None,
+) -> Iterator[Step]:
+    """What leads from the data to a model: its training, or with a coder that one's, its codes, the training of the
+    model on these, and both as one."""
+    if coder is None:
+        yield _train_step("train", "data", model, config, seed, resources, group)
+        return
+    yield _train_step("coder", "data", coder.model, coder.train, seed, coder_resources, group)
+    yield Step(
+        id=named("encode", group),
+        stage="encode",
+        config=coder.encode,
+        inputs={"model": named("coder", group), "data": "data"},
+        seed=seed,
+        resources=coder_resources,
+        group=group,
+    )
+    yield _train_step("train", named("encode", group), model, config, seed, resources, group)
+    yield Step(
+        id=named("compose", group),
+        stage="compose",
+        config=ComposeStageConfig(model=coder.compose),
+        inputs={"coder": named("coder", group), "prior": named("train", group)},
+        seed=seed,
+        group=group,
+    )
+
+
+def final_model(coder: CoderSections | None, group: Group | None = None) -> str:
+    """The step that gives the model of the data itself."""
+    return named("train" if coder is None else "compose", group)
+
+
+def _train_step(
+    name: str, data: str, model: FamilyChoice, config: TrainConfig, seed: int, resources: Resources, group: Group | None
 ) -> Step:
     return Step(
-        id=named("train", group),
+        id=named(name, group),
         stage="train",
         config=TrainStageConfig(model=model, train=config),
-        inputs={"data": "data"},
+        inputs={"data": data},
         seed=seed,
         resources=resources,
         workers=config.workers,
@@ -47,12 +89,15 @@ def train_step(
     )
 
 
-def sample_step(config: SampleConfig, seed: int, resources: Resources, group: Group | None = None) -> Step:
+def sample_step(
+    config: SampleConfig, model: str, seed: int, resources: Resources, group: Group | None = None
+) -> Step:
+    """model: the step that gives it."""
     return Step(
         id=named("sample", group),
         stage="sample",
         config=config,
-        inputs={"model": named("train", group), "data": "data"},
+        inputs={"model": model, "data": "data"},
         seed=seed,
         resources=resources,
         workers=config.workers,

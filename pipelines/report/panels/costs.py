@@ -27,12 +27,12 @@ class Cost:
 
 def panel(contents: Contents) -> Panel:
     manifests = contents.manifests
-    longest = max(manifest.seconds for manifest in manifests.values())
+    longest = max(map(_seconds, manifests.values()))
     costs = [
         Cost(
             step=manifest.step,
-            time=duration(manifest.seconds),
-            share=manifest.seconds / longest if longest > 0 else 0.0,
+            time=duration(_seconds(manifest)),
+            share=_seconds(manifest) / longest if longest > 0 else 0.0,
             work=_work(port, manifest.summary),
             speed=_speed(port, manifest.summary),
             memory=_memory(manifest),
@@ -49,6 +49,12 @@ def panel(contents: Contents) -> Panel:
             "on_gpu": any("peak_gpu_memory_bytes" in manifest.facts for manifest in manifests.values()),
         },
     )
+
+
+def _seconds(manifest: Manifest) -> float:
+    """What the step took; a model that is made of others took the training of these."""
+    parts = "parts" in manifest.summary
+    return float(manifest.summary["training_seconds"]) if parts else manifest.seconds
 
 
 def _work(port: str, summary: Mapping[str, Any]) -> str:
@@ -68,7 +74,7 @@ def _work(port: str, summary: Mapping[str, Any]) -> str:
 
 def _speed(port: str, summary: Mapping[str, Any]) -> str:
     metrics = summary.get("metrics", {})
-    if port == "model" and summary["steps"]:
+    if port == "model" and "steps_per_second" in metrics:
         return f"{words.number(metrics['steps_per_second'])} steps/s"
     if port == "samples" and "seconds_per_sample" in metrics:
         return _per_sample(metrics["seconds_per_sample"])

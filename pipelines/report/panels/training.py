@@ -38,7 +38,7 @@ def _best(contents: Contents) -> str:
     if found is None:
         return ""
     name, step, value = found
-    decay = contents.manifests["model"].config["train"]["ema_decay"]
+    decay = contents.manifests["model"].config.get("train", {}).get("ema_decay", 0)
     averaged = f", averaged over the last steps (decay {decay:g})" if decay > 0 else ""
     return (
         f"The circle is the lowest {name.replace('_', ' ')}, {words.number(value)} at step {words.count(int(step))}; the "
