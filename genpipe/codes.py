@@ -37,9 +37,13 @@ def code_spec(model: Model, event: EventKind | None = None) -> DataSpec:
     name, levels, shape = f"codes of {model.spec.name}", model.code_levels(), code_shape(model)
     event = event or ("image" if len(shape) == 3 else "vector")
     if event == "image" and len(shape) != 3:
-        raise UsageError(f"codes of family '{model.family.name}' have shape {shape} and are no images (C, h, w): as vectors?")
+        raise UsageError(
+            f"codes of family '{model.family.name}' have shape {shape} and are no images (C, h, w): as vectors?"
+        )
     if event == "sequence" and levels is None:
-        raise UsageError(f"codes of family '{model.family.name}' are real numbers, and sequences are of whole ones: as vectors?")
+        raise UsageError(
+            f"codes of family '{model.family.name}' are real numbers, and sequences are of whole ones: as vectors?"
+        )
     if event != "image":
         shape = (math.prod(shape),)
     return replace(

@@ -13,9 +13,7 @@ from genpipe.registry import Registry
 def check(config: CompareConfig, registry: Registry) -> Iterator[tuple[str, str]]:
     """(key, message) of each mistake."""
     for label, sections in config.models.items():
-        mistakes = check_model(
-            config.data, sections.coder, sections.model, sections.train, sections.sample, registry
-        )
+        mistakes = check_model(config.data, sections.coder, sections.model, sections.train, sections.sample, registry)
         for key, message in mistakes:
             yield f"models.{label}.{key}", message
     yield from check_evaluation(config.data, config.evaluate, registry)

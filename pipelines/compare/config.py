@@ -25,7 +25,8 @@ class ModelSections(Config):
     """One of the models: the sections that a recipe for one model has."""
 
     coder: CoderSections | None = Field(
-        None, description="the model whose codes `model` is trained on, in place of the data; null trains it on the data"
+        None,
+        description="the model whose codes `model` is trained on, in place of the data; null trains it on the data",
     )
     model: FamilyChoice = Field(description="the model family: a name, or a mapping with its name and options")
     train: TrainConfig = Field(description="how to train it, where it differs from the section `train` of all")

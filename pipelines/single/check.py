@@ -71,7 +71,10 @@ def _coder(coder: CoderSections, prior: Family, dataset: Dataset, registry: Regi
     yield from _events("coder.model", family, dataset.events, f"data set '{dataset.name}' has")
     lacking = [capability for capability in ("encode", "decode") if capability not in family.capabilities]
     if lacking:
-        yield "coder.model", f"family '{family.name}' has no {' and no '.join(lacking)}: codes have to go there and back"
+        yield (
+            "coder.model",
+            f"family '{family.name}' has no {' and no '.join(lacking)}: codes have to go there and back",
+        )
     kind = coder.encode.event or family.codes
     if kind is not None and prior.training != "composed":
         yield from _events("model", prior, (kind,), f"as data the codes of '{family.name}' are")

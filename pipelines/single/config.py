@@ -41,7 +41,8 @@ class SingleConfig(Config):
 
     data: DataConfig = Field(description="the data set and its splits")
     coder: CoderSections | None = Field(
-        None, description="the model whose codes `model` is trained on, in place of the data; null trains it on the data"
+        None,
+        description="the model whose codes `model` is trained on, in place of the data; null trains it on the data",
     )
     model: FamilyChoice = Field(description="the model family: a name, or a mapping with its name and options")
     train: TrainConfig = Field(description="how to train it")

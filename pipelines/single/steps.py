@@ -89,9 +89,7 @@ def _train_step(
     )
 
 
-def sample_step(
-    config: SampleConfig, model: str, seed: int, resources: Resources, group: Group | None = None
-) -> Step:
+def sample_step(config: SampleConfig, model: str, seed: int, resources: Resources, group: Group | None = None) -> Step:
     """model: the step that gives it."""
     return Step(
         id=named("sample", group),

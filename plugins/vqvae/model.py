@@ -41,13 +41,11 @@ class VectorQuantisedAutoencoder(Model):
 
     def __init__(self, config: VQVAEConfig, spec: DataSpec) -> None:
         super().__init__(VQVAE, config, spec)
-        if spec.levels is None:
-            raise UsageError(
-                f"family 'vqvae' models images of whole numbers, and those of '{spec.name}' are of real ones: give data "
-                "with levels"
-            )
+        assert spec.levels is not None
         if spec.shape[0] not in (1, 3):
-            raise UsageError(f"family 'vqvae' models images of 1 or 3 channels, and those of '{spec.name}' have {spec.shape[0]}")
+            raise UsageError(
+                f"family 'vqvae' models images of 1 or 3 channels, and those of '{spec.name}' have {spec.shape[0]}"
+            )
         self.levels, self.num_channels = spec.levels, spec.shape[0]
         sizes = {
             "channels": config.channels,
