@@ -75,7 +75,7 @@ def test_labels_that_the_data_does_not_have_are_a_mistake_of_the_recipe():
     sections = load_recipe(VAE, registry=registry()).config
     chosen = Component("family", "vae", Conditional())
     known = SimpleNamespace(get=lambda kind, name: {"family": family, "dataset": dataset}[kind])
-    assert [*check_model(sections.data, chosen, sections.train, sections.sample, known)] == [
+    assert [*check_model(sections.data, None, chosen, sections.train, sections.sample, known)] == [
         ("model.conditional", "family 'vae' models each class by its label, and data set 'digits' has no labels")
     ]
 

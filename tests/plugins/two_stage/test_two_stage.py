@@ -214,8 +214,8 @@ def test_codes_go_there_and_back(make):
 def test_saved_it_answers_bitwise_as_before_and_holds_both_models(make, tmp_path):
     model = make()
     save_model(model, tmp_path)
-    family, spec = describe_model(tmp_path, registry())
-    assert (family, spec) == (model.family, model.spec)
+    described = describe_model(tmp_path, registry())
+    assert (described.family, described.spec) == (model.family, model.spec)
     loaded, x = load_model(tmp_path, registry()), examples(model, 3)
     assert torch.equal(loaded.sample(3, seed=1), model.sample(3, seed=1))
     assert torch.equal(loaded.log_prob(x).nats, model.log_prob(x).nats)
