@@ -6,30 +6,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genpipe.plugins.flow.networks import MADE, MLP
+from genpipe.plugins.flow.made import MADE
+from genpipe.plugins.flow.networks import MLP
 from genpipe.plugins.flow.transforms import Transform
 
 
 class Layer(nn.Module):
-    """A bijection of (B, D). forward: (y, log|det ∂y/∂x| (B,)), from data towards the base; inverse: x of y."""
+    """A bijection of (B, *event) for each context (B, K, …), from data towards the base.
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    forward: (y, log|det ∂y/∂x| (B,)); inverse: x of y.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         raise NotImplementedError
 
 
 class Coupling(Layer):
     """One half of the dimensions is transformed, by parameters that a network makes of the other (Dinh et al., 2017).
 
-    transformed: (D,) bool; where all are, as with D = 1, their parameters are the same for every example.
+    transformed: (D,) bool; where all are, as with D = 1, their parameters depend on the context alone.
     """
 
     moving: Tensor
     still: Tensor
 
-    def __init__(self, transformed: Tensor, transform: Transform, *, hidden: int, num_blocks: int, dropout: float):
+    def __init__(
+        self,
+        transformed: Tensor,
+        transform: Transform,
+        *,
+        hidden: int,
+        num_blocks: int,
+        num_context: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.transform = transform
         self.register_buffer("moving", transformed.nonzero()[:, 0], persistent=False)
@@ -40,17 +53,18 @@ class Coupling(Layer):
             transform.identity(),
             hidden=hidden,
             num_blocks=num_blocks,
+            num_context=num_context,
             dropout=dropout,
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._map(x, inverse=False)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._map(x, context, inverse=False)
 
-    def inverse(self, y: Tensor) -> Tensor:
-        return self._map(y, inverse=True)[0]
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        return self._map(y, context, inverse=True)[0]
 
-    def _map(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        params = self.network(x[:, self.still])
+    def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        params = self.network(x[:, self.still], context)
         moved, log_det = self.transform(x[:, self.moving], params, inverse=inverse)
         return x.index_copy(1, self.moving, moved), log_det
 
@@ -58,59 +72,75 @@ class Coupling(Layer):
 class Autoregressive(Layer):
     """Each dimension is transformed by parameters made of those before it (Papamakarios et al., 2017).
 
-    One pass gives the density; the inverse takes a pass for each dimension. order: (D,), the place of each dimension.
+    One pass gives the density; the inverse finds one dimension after the other. order: (D,), the place of each
+    dimension.
     """
 
-    order: Tensor
-
-    def __init__(self, order: Tensor, transform: Transform, *, hidden: int, num_blocks: int, dropout: float):
+    def __init__(
+        self, order: Tensor, transform: Transform, *, hidden: int, num_blocks: int, num_context: int, dropout: float
+    ) -> None:
         super().__init__()
         self.transform = transform
-        self.register_buffer("order", order, persistent=False)
-        self.network = MADE(order, transform.identity(), hidden=hidden, num_blocks=num_blocks, dropout=dropout)
+        self.network = MADE(
+            order,
+            transform.identity(),
+            hidden=hidden,
+            num_blocks=num_blocks,
+            num_context=num_context,
+            dropout=dropout,
+        )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.transform(x, self.network(x))
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform(x, self.network(x, context))
 
-    def inverse(self, y: Tensor) -> Tensor:
-        x = torch.zeros_like(y)
-        for dimension in self.order.argsort().tolist():
-            params = self.network(x)[:, dimension]
-            value, _ = self.transform(y[:, dimension : dimension + 1], params[:, None], inverse=True)
-            x[:, dimension] = value[:, 0]
-        return x
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        def value(dimension: int, params: Tensor) -> Tensor:
+            return self.transform(y[:, dimension, None], params[:, None], inverse=True)[0][:, 0]
+
+        return self.network.solve(value, y, context)
 
 
 class Linear(Layer):
-    """x W^T + b with W = P L U, whose determinant is read off U's diagonal (Kingma & Dhariwal, 2018, sec. 3.2).
+    """W x + b with W = P L U, whose determinant is read off U's diagonal (Kingma & Dhariwal, 2018, eqs. 10–11).
 
-    Starts as a random permutation.
+    Starts as a random rotation; P and the diagonal's signs stay those of the start. For images (B, C, H, W) it is a 1×1
+    convolution, the same map of the channels at every place (their sec. 3.2).
     """
 
     permutation: Tensor
+    signs: Tensor
 
-    def __init__(self, num_dimensions: int) -> None:
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.register_buffer("permutation", torch.randperm(num_dimensions))
-        self.lower = nn.Parameter(torch.zeros(num_dimensions, num_dimensions))
-        self.upper = nn.Parameter(torch.zeros(num_dimensions, num_dimensions))
-        self.log_diagonal = nn.Parameter(torch.zeros(num_dimensions))
-        self.bias = nn.Parameter(torch.zeros(num_dimensions))
+        rotation = torch.linalg.qr(torch.randn(num_channels, num_channels))[0]
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        self.register_buffer("permutation", permutation.argmax(dim=1))
+        self.register_buffer("signs", upper.diagonal().sign())
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
+        self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
+        self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def _factors(self) -> tuple[Tensor, Tensor]:
-        eye = torch.eye(len(self.bias), device=self.bias.device)
-        return self.lower.tril(-1) + eye, self.upper.triu(1) + torch.diag(self.log_diagonal.exp())
+        eye = torch.eye(len(self.bias), dtype=self.bias.dtype, device=self.bias.device)
+        return self.lower.tril(-1) + eye, self.upper.triu(1) + torch.diag(self.signs * self.log_diagonal.exp())
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        y = F.linear(F.linear(x[:, self.permutation], upper), lower, self.bias)
-        return y, self.log_diagonal.sum().expand(len(x))
+        log_det = self.log_diagonal.sum() * x[0, 0].numel() if len(x) else x.new_zeros(())
+        return _per_place((lower @ upper)[self.permutation], x, self.bias), log_det.expand(len(x))
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         lower, upper = self._factors()
-        x = torch.linalg.solve_triangular(lower, (y - self.bias).T, upper=False, unitriangular=True)
-        x = torch.linalg.solve_triangular(upper, x, upper=True).T
-        return x[:, self.permutation.argsort()]
+        back = torch.eye(len(self.bias), dtype=y.dtype, device=y.device)[self.permutation].T
+        back = torch.linalg.solve_triangular(lower, back, upper=False, unitriangular=True)
+        back = torch.linalg.solve_triangular(upper, back, upper=True)
+        return _per_place(back, y, -back @ self.bias)
+
+
+def _per_place(weight: Tensor, x: Tensor, bias: Tensor) -> Tensor:
+    """A linear map of the channels of x, (B, C) or (B, C, H, W)."""
+    return F.linear(x, weight, bias) if x.ndim == 2 else F.conv2d(x, weight[:, :, None, None], bias)
 
 
 class Shuffle(Layer):
@@ -122,8 +152,8 @@ class Shuffle(Layer):
         super().__init__()
         self.register_buffer("permutation", torch.randperm(num_dimensions))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x[:, self.permutation], x.new_zeros(len(x))
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         return y[:, self.permutation.argsort()]

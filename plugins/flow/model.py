@@ -3,87 +3,165 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, UsageError
-from genpipe.model import Model, Sampler
+from genpipe.model import Batch, Model, Optimizers, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.flow import FLOW
 from genpipe.plugins.flow.config import FlowConfig
-from genpipe.plugins.flow.layers import Autoregressive, Coupling, Layer, Linear, Shuffle
-from genpipe.plugins.flow.multiscale import MultiscaleFlow
+from genpipe.plugins.flow.dequantisation import Dequantisation
+from genpipe.plugins.flow.image_layers import ActNorm, ImageCoupling
+from genpipe.plugins.flow.layers import Layer
+from genpipe.plugins.flow.multiscale import MultiscaleFlow, glow_layers, plan, real_nvp_layers
 from genpipe.plugins.flow.transforms import Affine, Spline, Transform
+from genpipe.plugins.flow.vectors import VectorFlow, from_logit, to_logit
 
 MOST_SCALES = 3
+DEQUANTISATION_LAYERS = 4
 
 
 class NormalizingFlow(Model):
-    """log p(z) = log p(u) + log|det ∂u/∂z| for an invertible u = f(z) (Dinh et al., 2017, eq. 2).
+    """log p(z) = log p(u) + log|det ∂u/∂z| for an invertible u = f(z) (Dinh et al., 2017, eq. 2), maximised.
+
+    It answers exactly: the density of any example (of whole numbers, dequantised: a bound on their probability), its code
+    u, and samples by the inverse. A code has as many numbers as an example.
 
     Data with a range fills the box [−1, 1)^D in network units. There splines map the box onto itself and the base is
-    uniform on it, so that no probability lies where no data can be (Müller et al., 2019, sec. 4). Other data, and affine
-    layers, have a standard normal base; affine layers see data with a range through a logit (Dinh et al., sec. 4.1).
+    uniform on it, so that no probability lies where no data can be (Müller et al., 2019, sec. 4). Other data, affine
+    layers, and Glow's linear ones, have a standard normal base; they see data with a range through a logit (Dinh et al.,
+    sec. 4.1). Where the model is conditional, every layer's network sees the label, and p(z given y) is what is maximised.
     """
 
     config: FlowConfig
 
     def __init__(self, config: FlowConfig, spec: DataSpec) -> None:
         super().__init__(FLOW, config, spec)
-        has_range = spec.levels is not None or spec.low is not None
-        self.in_box = has_range and config.transform == "spline"
-        self.by_logit = has_range and not self.in_box
-        transform: Transform = (
-            Spline(config.num_bins, 1.0 if self.in_box else config.bound) if config.transform == "spline" else Affine()
-        )
         structure = config.structure
         if structure == "auto":
             structure = "multiscale" if spec.event == "image" else "coupling"
-        if structure == "multiscale":
+        has_range = spec.levels is not None or spec.low is not None
+        self.in_box = has_range and config.transform == "spline" and structure != "glow"
+        self.by_logit = has_range and not self.in_box
+        self.num_context = (spec.num_classes or 0) if config.conditional else 0
+        transform: Transform = (
+            Spline(config.num_bins, 1.0 if self.in_box else config.bound) if config.transform == "spline" else Affine()
+        )
+        self.flow: Layer
+        if structure in ("multiscale", "glow"):
             if spec.event != "image":
                 raise UsageError(
-                    f"model.structure is 'multiscale', and data set '{spec.name}' has {spec.event}s: use 'coupling'"
+                    f"model.structure is '{structure}', and data set '{spec.name}' has {spec.event}s: use 'coupling'"
                 )
-            self.flow: nn.Module = MultiscaleFlow(
-                (spec.shape[0], spec.shape[1], spec.shape[2]),
+            self.flow = self._image_flow(transform, glow=structure == "glow")
+        else:
+            autoregressive = structure == "autoregressive"
+            self.flow = VectorFlow(
+                spec.num_dimensions, autoregressive, transform, self.in_box, self.num_context, config
+            )
+        self.dequantisation = self._dequantisation() if config.dequantisation == "variational" else None
+        self.norms = [layer for layer in self.flow.modules() if isinstance(layer, ActNorm)]
+
+    def _image_flow(self, transform: Transform, *, glow: bool) -> MultiscaleFlow:
+        config, shape = self.config, (self.spec.shape[0], self.spec.shape[1], self.spec.shape[2])
+
+        def couple(transformed: Tensor) -> ImageCoupling:
+            return ImageCoupling(
+                transformed,
                 transform,
-                num_scales=self._num_scales(),
-                num_layers=config.num_layers,
                 channels=config.channels,
                 num_blocks=config.num_blocks,
+                num_context=self.num_context,
                 dropout=config.dropout,
             )
-        else:
-            self.flow = VectorFlow(spec.num_dimensions, structure == "autoregressive", transform, self.in_box, config)
 
-    def _num_scales(self) -> int:
+        # Glow's scales are all below full resolution, where the sides can be halved at all.
+        halvings = min((side & -side).bit_length() - 1 for side in shape[1:])
+        squeeze_first = glow and halvings > 0
+        scales = plan(shape, self._num_scales(halvings, squeeze_first), squeeze_first=squeeze_first)
+        make = glow_layers if glow else real_nvp_layers
+        return MultiscaleFlow(scales, lambda at: make(at, config.num_layers, couple))
+
+    def _num_scales(self, halvings: int, squeeze_first: bool) -> int:
         """As many as are asked for; DataError where the sides cannot be halved so often."""
-        height, width = self.spec.shape[1:]
-        possible = 1 + min((side & -side).bit_length() - 1 for side in (height, width))
+        possible = halvings + (not squeeze_first)
         asked = self.config.num_scales
         if asked is not None and asked > possible:
+            height, width = self.spec.shape[1:]
             raise DataError(
                 f"model.num_scales is {asked}, and images of {height} × {width} (data set '{self.spec.name}') halve evenly "
-                f"{possible - 1} times: at most {possible}"
+                f"{halvings} times: at most {possible}"
             )
         return asked or min(possible, MOST_SCALES)
+
+    def _dequantisation(self) -> Dequantisation:
+        spec, config = self.spec, self.config
+        if spec.event != "image" or spec.levels is None:
+            raise UsageError(
+                f"model.dequantisation is 'variational', which is for images of whole numbers, and data set '{spec.name}' "
+                f"has {spec.event}s{'' if spec.levels else ' of real values'}: use 'uniform'"
+            )
+        return Dequantisation(
+            (spec.shape[0], spec.shape[1], spec.shape[2]),
+            spec.levels,
+            num_layers=DEQUANTISATION_LAYERS,
+            num_bins=config.num_bins,
+            channels=config.channels,
+            num_blocks=config.num_blocks,
+        )
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         """Negative log-likelihood in nats per dimension."""
         return {"loss": -self.log_density(z, y, noise).mean() / self.spec.num_dimensions}
 
+    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+        """The first steps also measure what comes into one actnorm each, in turn: all before it have been set by then."""
+        if step >= len(self.norms):
+            return super().train_step(batch, optimizers, step)
+        seen: list[Tensor] = []
+        with self.norms[step].register_forward_pre_hook(lambda _, args: seen.append(ActNorm.moments(args[0]))):
+            terms = super().train_step(batch, optimizers, step)
+        optimizers.sum("moments", seen[0])
+        return terms
+
+    def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
+        if "moments" in totals:
+            self.norms[step].start_from(totals["moments"])
+
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """(B,) nats, exact."""
-        before = z.new_zeros(len(z))
+        u, log_det = self._to_base(z, y)
+        return self._base(u) + log_det
+
+    def _to_base(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """u (B, D) and log|det ∂u/∂z| (B,)."""
+        log_det = z.new_zeros(len(z))
+        if self.dequantisation is not None:
+            z, log_det = self.dequantisation(z)
         if self.by_logit:
-            z, before = to_logit(z)
-        u, log_det = self.flow(z)
-        return self._base(u) + log_det + before
+            z, part = to_logit(z)
+            log_det = log_det + part
+        u, part = self.flow(z, self._context(y))
+        return u.flatten(1), log_det + part
+
+    def _from_base(self, u: Tensor, y: Tensor | None) -> Tensor:
+        z = self.flow.inverse(u, self._context(y))
+        z = (from_logit(z) if self.by_logit else z).reshape(len(u), *self.spec.shape)
+        return z if self.dequantisation is None else self.dequantisation.inverse(z)
+
+    def _context(self, y: Tensor | None) -> Tensor | None:
+        """Labels as the layers' networks take them: one-hot, (B, K) or (B, K, 1, 1)."""
+        if y is None or not self.num_context:
+            return None
+        one_hot = F.one_hot(y, self.num_context).to(torch.float32)
+        return one_hot[:, :, None, None] if isinstance(self.flow, MultiscaleFlow) else one_hot
 
     def _base(self, u: Tensor) -> Tensor:
-        u = u.flatten(1)
         if self.in_box:
             inside = (u.abs() <= 1).all(dim=1)
             return torch.where(inside, -u.shape[1] * math.log(2), -math.inf)
@@ -92,65 +170,15 @@ class NormalizingFlow(Model):
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         shape = (num, self.spec.num_dimensions)
         if self.in_box:
-            return self.reconstruct(2 * noise.uniform("base", shape, device=self.device) - 1, y)
-        return self.reconstruct(noise.normal("base", shape, device=self.device), y)
+            return self._from_base(2 * noise.uniform("base", shape, device=self.device) - 1, y)
+        return self._from_base(noise.normal("base", shape, device=self.device), y)
 
     def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
         """u, (B, D)."""
-        u: Tensor = self.flow(to_logit(z)[0] if self.by_logit else z)[0]
-        return u.flatten(1)
+        return self._to_base(z, y)[0]
 
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
-        z: Tensor = self.flow.inverse(code.to(torch.float32))  # type: ignore[operator]
-        return (from_logit(z) if self.by_logit else z).reshape(len(code), *self.spec.shape)
-
-
-class VectorFlow(nn.Module):
-    """Coupling or autoregressive layers over flattened examples, mixed in between."""
-
-    def __init__(
-        self, num_dimensions: int, autoregressive: bool, transform: Transform, in_box: bool, config: FlowConfig
-    ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList()
-        sizes = {"hidden": config.hidden, "num_blocks": config.num_blocks}
-        half = torch.arange(num_dimensions) % 2 == 0
-        raster = torch.arange(num_dimensions)
-        for index in range(config.num_layers):
-            if autoregressive:
-                order = raster if index % 2 == 0 else raster.flip(0)
-                layer: Layer = Autoregressive(order, transform, **sizes, dropout=config.dropout)
-            else:
-                layer = Coupling(half, transform, **sizes, dropout=config.dropout)
-            self.layers.append(layer)
-            if index < config.num_layers - 1 and not autoregressive:
-                self.layers.append(Shuffle(num_dimensions) if in_box else Linear(num_dimensions))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_det = x.flatten(1), x.new_zeros(len(x))
-        for layer in self.layers:
-            x, part = layer(x)
-            log_det = log_det + part
-        return x, log_det
-
-    def inverse(self, u: Tensor) -> Tensor:
-        for layer in reversed(list(self.layers)):
-            u = layer.inverse(u)  # type: ignore[operator]
-        return u
-
-
-LOGIT_MARGIN = 0.05
-
-
-def to_logit(z: Tensor) -> tuple[Tensor, Tensor]:
-    """[−1, 1) → the real line, and log|det| (B,) (Dinh et al., 2017, sec. 4.1)."""
-    p = LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * (z + 1) / 2
-    log_det = math.log((1 - 2 * LOGIT_MARGIN) / 2) - p.log() - (1 - p).log()
-    return torch.logit(p), log_det.flatten(1).sum(dim=1)
-
-
-def from_logit(x: Tensor) -> Tensor:
-    return 2 * (torch.sigmoid(x) - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN) - 1
+        return self._from_base(code.to(torch.float32), y)
 
 
 def build(config: FlowConfig, spec: DataSpec) -> NormalizingFlow:

@@ -1,4 +1,4 @@
-"""What makes a layer's parameters of the dimensions that it leaves alone."""
+"""What makes a layer's parameters of the dimensions that it leaves alone, and of a context such as the label."""
 
 from __future__ import annotations
 
@@ -29,75 +29,55 @@ def start_at(head: nn.Linear | nn.Conv2d, params: Tensor) -> None:
 
 
 class MLP(nn.Module):
-    """(B, num_in) → (B, num_out, num_params), at first `identity` for each; num_in may be 0."""
+    """(B, num_in) and a context (B, num_context) → (B, num_out, num_params), at first `identity` for each; num_in and
+    num_context may be 0."""
 
     def __init__(
-        self, num_in: int, num_out: int, identity: Tensor, *, hidden: int, num_blocks: int, dropout: float
+        self,
+        num_in: int,
+        num_out: int,
+        identity: Tensor,
+        *,
+        hidden: int,
+        num_blocks: int,
+        num_context: int,
+        dropout: float,
     ) -> None:
         super().__init__()
-        self.num_in, self.shape = num_in, (num_out, len(identity))
-        self.stem = nn.Linear(max(num_in, 1), hidden)
+        self.shape = (num_out, len(identity))
+        self.is_constant = num_in + num_context == 0
+        self.stem = nn.Linear(1 if self.is_constant else num_in + num_context, hidden)
         self.blocks = nn.ModuleList(
             Residual(nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), dropout) for _ in range(num_blocks)
         )
         self.head = nn.Linear(hidden, num_out * len(identity))
         start_at(self.head, identity)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.stem(x if self.num_in else x.new_zeros(len(x), 1))
-        for block in self.blocks:
-            h = block(h)
-        return self.head(F.silu(h)).unflatten(1, self.shape)
-
-
-class MaskedLinear(nn.Linear):
-    """A linear layer with some of its weights held at zero. mask: (num_out, num_in)."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask.to(torch.float32), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.mask, self.bias)
-
-
-class MADE(nn.Module):
-    """(B, D) → (B, D, num_params): what belongs to a dimension sees those before it in `order` (Germain et al., 2015).
-
-    order: (D,), the place of each dimension. Hidden units see the first 1, 2, …, D − 1 in turn.
-    """
-
-    def __init__(self, order: Tensor, identity: Tensor, *, hidden: int, num_blocks: int, dropout: float) -> None:
-        super().__init__()
-        num = len(order)
-        self.shape = (num, len(identity))
-        sees = torch.arange(hidden) % max(num - 1, 1) + 1  # how many dimensions a hidden unit may know
-        within = sees[:, None] >= sees[None, :]
-        self.stem = MaskedLinear(sees[:, None] > order[None, :])
-        self.blocks = nn.ModuleList(
-            Residual(MaskedLinear(within), MaskedLinear(within), dropout) for _ in range(num_blocks)
-        )
-        self.head = MaskedLinear((order[:, None] >= sees[None, :]).repeat_interleave(len(identity), dim=0))
-        start_at(self.head, identity)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.stem(x)
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        h = self.stem(x.new_zeros(len(x), 1) if self.is_constant else beside(x, context))
         for block in self.blocks:
             h = block(h)
         return self.head(F.silu(h)).unflatten(1, self.shape)
 
 
 class ConvNet(nn.Module):
-    """(B, num_in, H, W) → (B, num_out, H, W, num_params), at first `identity` for each."""
+    """(B, num_in, H, W) and a context (B, num_context, H or 1, W or 1) → (B, num_out, H, W, num_params), at first
+    `identity` for each."""
 
     def __init__(
-        self, num_in: int, num_out: int, identity: Tensor, *, channels: int, num_blocks: int, dropout: float
+        self,
+        num_in: int,
+        num_out: int,
+        identity: Tensor,
+        *,
+        channels: int,
+        num_blocks: int,
+        num_context: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.shape = (num_out, len(identity))
-        self.stem = nn.Conv2d(num_in, channels, 3, padding=1)
+        self.stem = nn.Conv2d(num_in + num_context, channels, 3, padding=1)
         self.blocks = nn.ModuleList(
             Residual(nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 1), dropout)
             for _ in range(num_blocks)
@@ -105,8 +85,15 @@ class ConvNet(nn.Module):
         self.head = nn.Conv2d(channels, num_out * len(identity), 3, padding=1)
         start_at(self.head, identity)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.stem(x)
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if context is not None:
+            context = context.expand(-1, -1, *x.shape[2:])
+        h = self.stem(beside(x, context))
         for block in self.blocks:
             h = block(h)
         return self.head(F.silu(h)).unflatten(1, self.shape).movedim(2, -1)
+
+
+def beside(x: Tensor, context: Tensor | None) -> Tensor:
+    """x and the context, one after the other along dimension 1."""
+    return x if context is None else torch.cat([x, context.to(x.dtype)], dim=1)

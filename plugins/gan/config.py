@@ -20,6 +20,7 @@ class GANConfig(Config):
     hidden: int = Field(128, ge=1, description="width of the three hidden layers of each network (vectors)")
     channels: int = Field(32, ge=1, description="channels at full resolution; doubled at each halving (images)")
     num_halvings: int = Field(2, ge=0, le=6, description="times the resolution is halved (images)")
+    conditional: bool = Field(False, description="model each class by its label")
     num_critic_steps: int = Field(
         3, ge=1, description="steps of the critic before each one of the generator; train.steps counts both"
     )

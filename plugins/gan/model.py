@@ -11,7 +11,14 @@ from genpipe.model import Batch, Model, Optimizers, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.gan import GAN
 from genpipe.plugins.gan.config import GANConfig
-from genpipe.plugins.gan.networks import ImageGenerator, image_critic, mlp, normalised
+from genpipe.plugins.gan.networks import (
+    Critic,
+    ImageGenerator,
+    image_features,
+    normalised,
+    one_hot,
+    vector_features,
+)
 
 
 class GenerativeAdversarialNetwork(Model):
@@ -23,20 +30,28 @@ class GenerativeAdversarialNetwork(Model):
     hinge            D: E max(0, 1 − D(z)) + E max(0, 1 + D(G(h))); G: −E D(G(h)) (Miyato et al., 2018, eqs. 16–17)
 
     It draws samples and cannot say how probable an example is; nothing keeps the generator from leaving modes out.
+    Where the model is conditional, the generator takes the label beside the code, and the critic judges whether an example
+    is one of its class.
     """
 
     config: GANConfig
 
     def __init__(self, config: GANConfig, spec: DataSpec) -> None:
         super().__init__(GAN, config, spec)
+        self.num_classes = (spec.num_classes or 0) if config.conditional else 0
+        num_in = config.latent_dim + self.num_classes
         self.generator: nn.Module
+        features: nn.Module
         if spec.event == "image":
             sizes = {"channels": config.channels, "num_halvings": config.num_halvings}
-            self.generator = ImageGenerator(spec.shape, latent_dim=config.latent_dim, **sizes)
-            critic = image_critic(spec.shape, **sizes)
+            self.generator = ImageGenerator(spec.shape, latent_dim=num_in, **sizes)
+            features, num_features = image_features(spec.shape, **sizes)
         else:
-            self.generator = mlp(config.latent_dim, spec.num_dimensions, config.hidden)
-            critic = mlp(spec.num_dimensions, 1, config.hidden)
+            num_features = config.hidden
+            head = nn.Linear(num_features, spec.num_dimensions)
+            self.generator = nn.Sequential(vector_features(num_in, config.hidden), head)
+            features = vector_features(spec.num_dimensions, config.hidden)
+        critic = Critic(features, num_features, self.num_classes)
         normal = config.loss == "hinge" if config.spectral_norm is None else config.spectral_norm
         self.critic = normalised(critic) if normal else critic
 
@@ -46,48 +61,54 @@ class GenerativeAdversarialNetwork(Model):
     def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
         """The generator's step after each `num_critic_steps` of the critic's; one of the two per batch."""
         if step % (self.config.num_critic_steps + 1) == self.config.num_critic_steps:
-            loss = self._generator_loss(self._judged(self._made(batch)))
+            loss = self._generator_loss(self._judged(self._made(batch), batch.y))
             optimizers.minimize(loss, "generator")
             return {"loss": loss, "generator": loss.detach()}
-        terms = self._critic_terms(batch.z, self._made(batch).detach(), batch.noise)
+        terms = self._critic_terms(batch.z, self._made(batch).detach(), batch.y, batch.noise)
         optimizers.minimize(terms["loss"], "critic")
         return terms
 
     def _made(self, batch: Batch) -> Tensor:
+        """Samples of the batch's own classes."""
         code = batch.noise.normal("code", (len(batch.z), self.config.latent_dim), device=batch.z.device)
+        return self._generated(code, batch.y)
+
+    def _generated(self, code: Tensor, y: Tensor | None) -> Tensor:
+        if self.num_classes and y is not None:
+            code = torch.cat([code, one_hot(y, self.num_classes)], dim=1)
         made: Tensor = self.generator(code)
         return made
 
-    def _judged(self, z: Tensor) -> Tensor:
+    def _judged(self, z: Tensor, y: Tensor | None) -> Tensor:
         """(B,) float32: the critic's opinion, the higher the more like data."""
-        judged: Tensor = self.critic(z)
-        return judged[:, 0].float()
+        judged: Tensor = self.critic(z, y)
+        return judged.float()
 
     def _generator_loss(self, of_made: Tensor) -> Tensor:
         if self.config.loss == "non_saturating":
             return F.softplus(-of_made).mean()
         return -of_made.mean()
 
-    def _critic_terms(self, z: Tensor, made: Tensor, noise: Noise) -> dict[str, Tensor]:
-        real, fake = self._judged(z), self._judged(made)
+    def _critic_terms(self, z: Tensor, made: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
+        real, fake = self._judged(z, y), self._judged(made, y)
         distance = (real - fake).detach().mean()
         if self.config.loss == "non_saturating":
             loss = (F.softplus(-real) + F.softplus(fake)).mean()
         elif self.config.loss == "hinge":
             loss = (F.relu(1 - real) + F.relu(1 + fake)).mean()
         else:
-            penalty = self._penalty(z, made, noise)
+            penalty = self._penalty(z, made, y, noise)
             loss = (fake - real).mean() + self.config.gradient_penalty * penalty
             return {"loss": loss, "distance": distance, "penalty": penalty.detach()}
         return {"loss": loss, "distance": distance}
 
-    def _penalty(self, z: Tensor, made: Tensor, noise: Noise) -> Tensor:
+    def _penalty(self, z: Tensor, made: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """E(‖∇D‖ − 1)² on lines from data to samples, one place of each line."""
         share = noise.uniform("line", (len(z), *[1] * (z.ndim - 1)), device=z.device)
         between = torch.lerp(z, made.to(z.dtype), share).requires_grad_()
         # In full precision: the square root of a sum of squares of tiny numbers is lost in bfloat16.
         with torch.autocast(z.device.type, enabled=False):
-            (slope,) = torch.autograd.grad(self._judged(between).sum(), between, create_graph=True)
+            (slope,) = torch.autograd.grad(self._judged(between, y).sum(), between, create_graph=True)
         norm = (slope.flatten(1).square().sum(dim=1) + 1e-12).sqrt()
         return (norm - 1).square().mean()
 
@@ -95,8 +116,7 @@ class GenerativeAdversarialNetwork(Model):
         return self.reconstruct(noise.normal("code", (num, self.config.latent_dim), device=self.device), y)
 
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
-        z: Tensor = self.generator(code)
-        return z.float()
+        return self._generated(code.to(torch.float32), y).float()
 
 
 def build(config: GANConfig, spec: DataSpec) -> GenerativeAdversarialNetwork:

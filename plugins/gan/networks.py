@@ -1,4 +1,4 @@
-"""Generators and critics: convolutional for images of any size, an MLP for vectors.
+"""Generators and critics: convolutional for images of any size, an MLP for vectors; both may be told a label.
 
 None normalises over the batch: an example's output, and the critic's slope at it, are its own.
 """
@@ -48,24 +48,47 @@ class ImageGenerator(nn.Module):
         return torch.tanh(self.head(h))
 
 
-def image_critic(shape: tuple[int, ...], *, channels: int, num_halvings: int) -> nn.Sequential:
-    """(B, C, H, W) → (B, 1)."""
+class Critic(nn.Module):
+    """What features φ (B, F) of z are worth, (B,): w·φ + b, and + e_y·φ where labels y (B,) are known, so that a class has
+    a direction of its own (Miyato & Koyama, 2018, cGANs with Projection Discriminator, eq. 4)."""
+
+    def __init__(self, features: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = features
+        self.head = nn.Linear(num_features, 1)
+        self.classes = nn.Linear(num_classes, num_features, bias=False) if num_classes else None
+
+    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        features = self.features(z)
+        worth: Tensor = self.head(features)[:, 0]
+        if self.classes is not None and y is not None:
+            worth = worth + (self.classes(one_hot(y, self.classes.in_features)) * features).sum(dim=1)
+        return worth
+
+
+def one_hot(y: Tensor, num_classes: int) -> Tensor:
+    return F.one_hot(y, num_classes).to(torch.float32)
+
+
+def image_features(shape: tuple[int, ...], *, channels: int, num_halvings: int) -> tuple[nn.Sequential, int]:
+    """(B, C, H, W) → (B, F), and F."""
     widths = [channels * 2**times for times in range(num_halvings + 1)]
     layers: list[nn.Module] = [nn.Conv2d(shape[0], channels, 3, padding=1), nn.LeakyReLU(SLOPE)]
     for before, after in itertools.pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
     height, width = halved(shape, num_halvings)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * height * width, 1))
+    return nn.Sequential(*layers, nn.Flatten()), widths[-1] * height * width
 
 
-def mlp(num_in: int, num_out: int, hidden: int) -> nn.Sequential:
-    """(B, num_in) → (B, num_out), three hidden layers (Gulrajani et al., 2017, appendix on toy distributions)."""
+def vector_features(num_in: int, hidden: int) -> nn.Sequential:
+    """(B, num_in) → (B, hidden), three hidden layers (Gulrajani et al., 2017, appendix on toy distributions)."""
     widths = [num_in, hidden, hidden, hidden]
-    layers = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.LeakyReLU(SLOPE))]
-    return nn.Sequential(*layers, nn.Linear(hidden, num_out))
+    return nn.Sequential(
+        *(part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.LeakyReLU(SLOPE)))
+    )
 
 
-def normalised(critic: nn.Sequential) -> nn.Sequential:
+def normalised(critic: Critic) -> Critic:
     """The critic with every weight under SpectralNorm."""
     for module in critic.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, UsageError
+from genpipe.model import Batch
 from genpipe.noise import Noise
 from genpipe.plugins.flow.config import FlowConfig
+from genpipe.plugins.flow.image_layers import alternate_channels
+from genpipe.plugins.flow.made import MADE
 from genpipe.plugins.flow.model import NormalizingFlow, build
-from genpipe.plugins.flow.multiscale import alternate_channels
-from genpipe.plugins.flow.networks import MADE
+from genpipe.plugins.flow.vectors import from_logit
 
 SPECS = {
     "vector": DataSpec(name="rows", event="vector", shape=(5,), mean=(0.0,) * 5, std=(1.0,) * 5),
@@ -24,6 +26,7 @@ SPECS = {
     "scalar": DataSpec(name="column", event="vector", shape=(1,), mean=(0.0,), std=(1.0,)),
     "image": DataSpec(name="patches", event="image", shape=(1, 4, 4), levels=17),
     "colour": DataSpec(name="colours", event="image", shape=(3, 2, 6), levels=256),
+    "classes": DataSpec(name="classes", event="image", shape=(1, 4, 4), levels=17, num_classes=3),
     "odd": DataSpec(name="odd", event="image", shape=(1, 3, 5), low=0.0, high=1.0),
 }
 STRUCTURES = [
@@ -36,6 +39,9 @@ STRUCTURES = [
     ("image", "autoregressive"),
     ("colour", "multiscale"),
     ("odd", "multiscale"),
+    ("image", "glow"),
+    ("colour", "glow"),
+    ("odd", "glow"),
 ]
 
 
@@ -103,9 +109,9 @@ def test_data_with_a_range_has_no_probability_outside_of_it() -> None:
 def test_made_sees_only_what_comes_before(num: int, flipped: bool, blocks: int) -> None:
     torch.manual_seed(num)
     order = torch.arange(num).flip(0) if flipped else torch.arange(num)
-    network = MADE(order, torch.zeros(2), hidden=24, num_blocks=blocks, dropout=0.0)
+    network = MADE(order, torch.zeros(2), hidden=24, num_blocks=blocks, num_context=0, dropout=0.0)
     torch.nn.init.normal_(network.head.weight)
-    jacobian = torch.autograd.functional.jacobian(lambda x: network(x)[0].sum(-1), torch.randn(1, num))[:, 0]
+    jacobian = torch.autograd.functional.jacobian(lambda x: network(x, None)[0].sum(-1), torch.randn(1, num))[:, 0]
     later = order[:, None] <= order[None, :]
     assert (jacobian[later] == 0).all()
     if num > 1 and blocks < 2:
@@ -128,3 +134,87 @@ def test_sides_that_do_not_halve_are_told() -> None:
 def test_a_multiscale_flow_is_for_images() -> None:
     with pytest.raises(UsageError, match="use 'coupling'"):
         made("vector", "multiscale")
+
+
+def test_glow_starts_with_every_channel_of_mean_0_and_variance_1() -> None:
+    """One actnorm a step, each from sums over the parts of a batch."""
+    torch.manual_seed(0)
+    model = build(FlowConfig(structure="glow", num_layers=2, channels=8, num_blocks=0), SPECS["image"])
+    z = model.units.to_network(torch.randint(0, 17, (64, 1, 4, 4)), Noise(0, "x"))
+
+    class Sums:
+        def __init__(self) -> None:
+            self.totals: dict[str, Tensor] = {}
+
+        def minimize(self, loss: Tensor, group: str = "model") -> None:
+            assert loss.isfinite()
+
+        def sum(self, name: str, value: Tensor) -> None:
+            self.totals[name] = self.totals.get(name, 0) + value
+
+    assert len(model.norms) == 4
+    for step in range(6):
+        sums = Sums()
+        for part in z.split(32):
+            model.train_step(Batch(part, None, Noise(0, "train")), sums, step)  # type: ignore[arg-type]
+        with torch.no_grad():
+            model.after_step(sums.totals, step)
+    outputs: list[Tensor] = []
+    for norm in model.norms:
+        norm.register_forward_hook(lambda _, __, output: outputs.append(output[0]))
+    with torch.no_grad():
+        model.log_density(z, None, Noise(0, "x"))
+    assert len(outputs) == 4
+    for y in outputs:
+        assert y.mean(dim=(0, 2, 3)).abs().max() < 1e-5
+        torch.testing.assert_close(y.var(dim=(0, 2, 3), correction=0), torch.ones(y.shape[1]), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", ["image", "colour"])
+def test_variational_dequantisation_stays_in_the_bin_and_keeps_the_density_exact(spec: str) -> None:
+    model, levels = made(spec, dequantisation="variational"), SPECS[spec].levels
+    assert levels is not None
+    z, layer = examples(spec), model.dequantisation
+    assert layer is not None
+    y, log_det = layer(z)
+    bins = [torch.floor((value + 1) * levels / 2) for value in (z, y.detach())]
+    assert torch.equal(bins[0], bins[1])
+    assert (y - z).abs().max() > 1e-3 / levels
+    torch.testing.assert_close(layer.inverse(y), z)
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0][0], z[:1])
+    expected = torch.linalg.slogdet(jacobian.reshape(z[0].numel(), -1)).logabsdet
+    assert float(log_det[0].detach()) == pytest.approx(float(expected), abs=1e-6)
+    whole = model.log_density(z, None, Noise(0, "x"))
+    torch.testing.assert_close(whole, log_det + model._base(model.flow(y)[0].flatten(1)) + model.flow(y)[1])
+
+
+def test_variational_dequantisation_is_for_images_of_whole_numbers() -> None:
+    for spec in ("vector", "odd"):
+        with pytest.raises(UsageError, match="use 'uniform'"):
+            made(spec, dequantisation="variational")
+
+
+@pytest.mark.parametrize("structure", ["coupling", "autoregressive", "multiscale", "glow"])
+def test_given_a_label_the_map_is_a_bijection_of_its_own(structure: str) -> None:
+    model, z = made("classes", structure, conditional=True), examples("classes", 4)
+    with torch.no_grad():
+        codes = [model._to_base(z, torch.full((4,), label))[0] for label in range(3)]
+        for label, code in enumerate(codes):
+            again = model.flow.inverse(code, model._context(torch.full((4,), label)))
+            z_again = from_logit(again) if model.by_logit else again
+            torch.testing.assert_close(z_again.reshape(z.shape), z, atol=1e-6, rtol=0)
+        # The first of the dimensions, which sees no other, sees the label too.
+        for dimension in range(codes[0].shape[1]):
+            assert not torch.allclose(codes[0][:, dimension], codes[1][:, dimension], atol=1e-9)
+
+
+def test_a_masked_networks_inverse_pass_is_the_search_by_whole_passes() -> None:
+    model, z = made("vector", "autoregressive"), examples("vector", 4)
+    layer = model.flow.layers[0]  # type: ignore[index,union-attr]
+    with torch.no_grad():
+        y, x = layer(z)[0], torch.zeros_like(z)
+        for dimension in layer.network.dimensions:
+            params = layer.network(x, None)[:, dimension]
+            x[:, dimension] = layer.transform(y[:, dimension, None], params[:, None], inverse=True)[0][:, 0]
+        torch.testing.assert_close(layer.inverse(y), x)
+        torch.testing.assert_close(x, z)
