@@ -59,6 +59,20 @@ HOT_PATHS = [
         sample=frozenset({"gumbel", "uniform"}),
     ),
     HotPath("vae", train=frozenset({"gaussian_reparam", "gaussian_nll"}), sample=frozenset({"normal"})),
+    *(
+        HotPath(
+            "flow",
+            train=frozenset({op, f"{op}_backward"}),
+            sample=frozenset({op, base}),
+            config={"structure": structure, "transform": transform, "hidden": 16, "channels": 8},
+        )
+        for structure, transform, op, base in (
+            ("multiscale", "spline", "rational_quadratic_spline", "uniform"),
+            ("autoregressive", "spline", "rational_quadratic_spline", "uniform"),
+            ("glow", "affine", "affine_coupling", "normal"),
+        )
+    ),
+    HotPath("gan", train=frozenset({"normal", "uniform"}), sample=frozenset({"normal"}), config={"channels": 8}),
     HotPath(
         "autoregressive",
         train=frozenset({"masked_conv2d", "masked_conv2d_input_backward", "masked_conv2d_weight_backward"}),
