@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genpipe.components import Family
+from genpipe.components import Family, Member
 from genpipe.hookspecs import hookimpl
 
 GAN = Family(
@@ -14,10 +14,20 @@ GAN = Family(
     events=("image", "vector"),
     training="gradient",
     capabilities=frozenset({"sample", "decode"}),
+    conditional=True,
     sampling_cost="one pass of the generator",
+    members=(
+        Member(
+            "non_saturating",
+            "the first kind: a classifier's loss, one step each",
+            {"loss": "non_saturating", "num_critic_steps": 1},
+        ),
+        Member("hinge", "a margin, and a critic of spectral norm 1", {"loss": "hinge"}),
+    ),
     papers=(
         "Goodfellow et al. (2014), Generative Adversarial Nets",
         "Gulrajani, Ahmed, Arjovsky, Dumoulin & Courville (2017), Improved Training of Wasserstein GANs",
+        "Miyato & Koyama (2018), cGANs with Projection Discriminator",
         "Miyato, Kataoka, Koyama & Yoshida (2018), Spectral Normalization for Generative Adversarial Networks",
     ),
 )
