@@ -153,6 +153,11 @@ class Model(nn.Module):
         """Loss terms, scalars; "loss" is minimised and the others are logged."""
         raise NotImplementedError(f"family '{self.family.name}' trains by train_step or in closed form")
 
+    def validation_loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        """What early stopping watches: a scalar, a mean over examples, lower is better; the loss unless a family knows
+        better. Called in eval mode without gradients, with the same noise for an example every time."""
+        return self.loss(z, y, noise)["loss"]
+
     def estimate(self, batches: Callable[[], Iterator[Batch]], progress: Progress) -> dict[str, float]:
         """Closed-form fit; `batches()` starts a pass over the training split. Gives numbers to log."""
         raise NotImplementedError(f"family '{self.family.name}' trains by gradients")

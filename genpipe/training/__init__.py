@@ -12,6 +12,7 @@
 | assignment.py | a training as plain data, and the work itself |
 | ray_train.py, ray_leftovers.py | groups that Ray Train starts, and what killed ones leave |
 | terms.py | loss terms, made means over the global batch when they are logged |
+| validation.py | looks at held-out examples; early stopping |
 | pace.py | when workers compare notes, and when a checkpoint is due |
 | agreement.py | the check that all workers hold the same state |
 | state.py | the whole state of a training, put together and given to every worker |

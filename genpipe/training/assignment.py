@@ -38,18 +38,19 @@ class Assignment:
         group: Group | None = None,
     ) -> tuple[Model, TrainResult]:
         """Builds the model and trains it; see `train` for what it raises."""
-        split = open_split(Path(self.data), "train")
+        config, split = TrainConfig(**self.config), open_split(Path(self.data), "train")
         family = registry.get("family", self.family)
         model = build_model(family, family.config_class(**self.options), split.spec, seed=self.seed)
         result = train(
             model,
             split,
-            TrainConfig(**self.config),
+            config,
             seed=self.seed,
             device=self.device,
             scratch=Path(self.scratch),
             progress=progress,
             stored=stored,
             group=group,
+            validation=None if config.validate_every is None else open_split(Path(self.data), "validation"),
         )
         return model, result

@@ -1,8 +1,9 @@
 """Whole-state checkpoints: published atomically, verified before use, the last two kept; in a store too.
 
 A folder `checkpoint-00001500` holds weights.safetensors, ema.safetensors (the averaged weights, where averaging is on),
-train_state.safetensors (what the family registered for training alone), optimizers.safetensors and state.json (the
-losses so far and the seconds they took). Its manifest says what the training was, so that a checkpoint is never
+train_state.safetensors (what the family registered for training alone), optimizers.safetensors, best.safetensors and
+best_buffers.safetensors (of the best look at the validation split) and state.json (what was found there, the losses so far
+and the seconds they took). Its manifest says what the training was, so that a checkpoint is never
 continued under other settings. Nothing is pickled.
 """
 
@@ -36,7 +37,8 @@ PREFIX = "checkpoint-"
 class TrainState:
     """All that training goes on from after `step` finished steps.
 
-    history: logged entries; window: the loss terms of each step since the last entry.
+    best, best_buffers, validation: the weights and buffers that did best on the validation split, and what was found there;
+    empty where it is not watched. history: logged entries; window: the loss terms of each step since the last entry.
     """
 
     step: int
@@ -44,6 +46,9 @@ class TrainState:
     ema: Mapping[str, Tensor]
     train_state: Mapping[str, Tensor]
     optimizers: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    best_buffers: Mapping[str, Tensor]
+    validation: Mapping[str, Any]
     history: list[dict[str, float]]
     window: list[dict[str, float]]
     seconds: float
@@ -81,7 +86,14 @@ def write(folder: Path, state: TrainState, identity: Mapping[str, Any], mirror: 
         save_file(storable(state.ema), tmp / "ema.safetensors")
         save_file(storable(state.train_state), tmp / "train_state.safetensors")
         save_file(storable(state.optimizers), tmp / "optimizers.safetensors")
-        fields = {"history": state.history, "window": state.window, "seconds": state.seconds}
+        save_file(storable(state.best), tmp / "best.safetensors")
+        save_file(storable(state.best_buffers), tmp / "best_buffers.safetensors")
+        fields = {
+            "validation": dict(state.validation),
+            "history": state.history,
+            "window": state.window,
+            "seconds": state.seconds,
+        }
         (tmp / "state.json").write_text(json.dumps(fields))
         facts = {"kind": "checkpoint", "step": state.step, "identity": dict(identity)}
         artifacts.publish(tmp, final, facts, replace=True)
@@ -139,6 +151,9 @@ def _read(path: Path, identity: Mapping[str, Any]) -> TrainState | None:
             ema=load_file(path / "ema.safetensors"),
             train_state=load_file(path / "train_state.safetensors"),
             optimizers=load_file(path / "optimizers.safetensors"),
+            best=load_file(path / "best.safetensors"),
+            best_buffers=load_file(path / "best_buffers.safetensors"),
+            validation=fields["validation"],
             history=fields["history"],
             window=fields["window"],
             seconds=fields["seconds"],

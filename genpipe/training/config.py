@@ -27,6 +27,15 @@ class TrainConfig(Config):
     accumulation: int = Field(1, ge=1, description="micro-batches that a batch is cut into, to save memory")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the forward pass")
     log_every: int = Field(50, ge=1, description="steps between logged losses, each a mean over those steps")
+    validate_every: int | None = Field(
+        None,
+        ge=1,
+        description="steps between looks at the loss of the validation split, whose best weights the model ends with; null "
+        "takes none, and the model ends with the last step's",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="looks without a better loss after which training stops; null goes on to the last step"
+    )
     checkpoint_every: Annotated[int | None, NotInKey()] = Field(
         None, ge=1, description="steps between checkpoints; null writes one about every 20 seconds"
     )
@@ -48,6 +57,11 @@ class TrainConfig(Config):
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError(
                 f"min_workers is {self.min_workers} and workers {self.workers}, expected no more than that"
+            )
+        if self.patience is not None and self.validate_every is None:
+            raise ValueError(
+                f"patience is {self.patience} and validate_every is not set: expected steps between looks at the "
+                "validation split, whose loss the patience is with"
             )
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}, expected numbers in [0, 1)")

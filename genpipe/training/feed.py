@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genpipe.data import Array, Order, ShardedArray, Split, in_order
+from genpipe.data import Array, Order, ShardedArray, Split
 from genpipe.model import Batch
 from genpipe.noise import Noise
 from genpipe.training.read_ahead import ReadAhead, Request
@@ -66,10 +66,16 @@ class Feed:
 
     def one_pass(self, batch_size: int) -> Iterator[Batch]:
         """Every example once, in the split's order and with the same noise in every pass: for closed forms."""
-        for first, x, y in in_order(self.split, batch_size):
-            noise = Noise(self.seed, "train", first)
-            z = self.units.to_network(torch.from_numpy(x).to(self.device), noise)
-            yield Batch(z, None if self._y is None else torch.from_numpy(y).to(self.device), noise)
+        for first in range(0, len(self.split), batch_size):
+            yield self.stretch(first, batch_size, "train")
+
+    def stretch(self, first: int, count: int, stream: str) -> Batch:
+        """`count` examples, or what is left, of the split's own order, with the numbers of their places in `stream`."""
+        here = slice(first, first + count)
+        x = torch.from_numpy(np.array(self._x[here])) if self._resident is None else self._resident[here]
+        y = None if self._y is None else torch.from_numpy(np.array(self._y[here])).to(self.device)
+        noise = Noise(self.seed, stream, first)
+        return Batch(self.units.to_network(self._on_device(x), noise), y, noise)
 
     def _prepare(self, request: Request) -> Callable[[], Examples]:
         """What reads a request, in any thread; which examples those are is decided here and now."""

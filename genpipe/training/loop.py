@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from genpipe.data import Split
 from genpipe.dataspec import DataSpec
 from genpipe.dropout import masks_of
 from genpipe.errors import DataError, DivergedError, PluginError, UsageError
-from genpipe.model import Model
+from genpipe.model import Batch, Model
 from genpipe.steps import ProgressFile
 from genpipe.stores import StoredFolder
 from genpipe.training import checkpoints
@@ -34,11 +34,13 @@ from genpipe.training.pace import Pace
 from genpipe.training.share import micro_batches
 from genpipe.training.state import read, restore, shared, whole_state
 from genpipe.training.terms import Terms, Window
+from genpipe.training.validation import Validation
 from genpipe.training.weights import Weights
 
 log = logging.getLogger("genpipe.training")
 
 FULL_PRECISION = nullcontext()
+VALIDATION_LOSS = "validation_loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def train(
     progress: ProgressFile,
     group: Group | None = None,
     stored: StoredFolder | None = None,
+    validation: Split | None = None,
 ) -> TrainResult:
     """Trains `model` in place on a split and leaves it in eval mode on `device`.
 
@@ -93,11 +96,13 @@ def train(
     weights, those of one worker to rounding, and the same result. Rank 0 alone reads and writes checkpoints, the
     finished state too, and reports progress. Where they keep the weights in parts, the model is left on the CPU.
 
+    validation: what `config.validate_every` looks at; the model then ends with the weights that did best there.
+
     stored: what `scratch` is in a store, which is sent every checkpoint, and asked for those of other machines.
 
-    Raises DataError on an empty split, UsageError where `scratch` holds another training's checkpoints,
-    DivergedError where a loss is not finite, PluginError where the family breaks the contract, GroupLost where another
-    worker died. A group raises the first four on all workers, or its worker with the mistake does.
+    Raises DataError on an empty split, or where there is none to validate on, UsageError where `scratch` holds another
+    training's checkpoints, DivergedError where a loss is not finite, PluginError where the family breaks the contract,
+    GroupLost where another worker died. A group raises the first four on all workers, or its worker with the mistake does.
     """
     group = group or Group()
     if len(split) == 0:
@@ -116,14 +121,33 @@ def train(
         return _fit(model, feed, config, progress)
     if next(iter(model.parameters()), None) is None:
         raise PluginError(f"family '{model.family.name}' trains by gradients but has no parameters")
+    watched = None
+    if config.validate_every is not None:
+        watched = _watched(validation, model, seed, device)
     devices = [device] if device.type == "cuda" else []
     stored = stored if group.rank == 0 else None
     with torch.random.fork_rng(devices=devices), checkpoints.mirror_at(stored) as mirror:
-        loop = _Loop(model, feed, config, seed=seed, scratch=scratch, progress=progress, group=group, mirror=mirror)
+        loop = _Loop(
+            model,
+            feed,
+            config,
+            seed=seed,
+            scratch=scratch,
+            progress=progress,
+            group=group,
+            mirror=mirror,
+            watched=watched,
+        )
         result = loop.run()
         if mirror is not None and group.size > 1:
             mirror.arrive()  # who asked the group to train may be on another machine
         return result
+
+
+def _watched(validation: Split | None, model: Model, seed: int, device: torch.device) -> Feed:
+    if validation is None or len(validation) == 0:
+        raise DataError("train.validate_every: there is no validation split; set data.validation_fraction above 0")
+    return Feed(validation, model.units, seed=seed, device=device, labels=model.conditional)
 
 
 def weights_of(model: Model, config: TrainConfig, group: Group, device: torch.device) -> Weights:
@@ -155,6 +179,7 @@ class _Loop:
         progress: ProgressFile,
         group: Group,
         mirror: Mirror | None,
+        watched: Feed | None,
     ) -> None:
         self.given, self.feed, self.config, self.seed = model, feed, config, seed
         self.scratch, self.mirror, self.group, self.device = scratch, mirror, group, feed.device
@@ -167,7 +192,11 @@ class _Loop:
         self.optimizers = LoopOptimizers(self.weights, config)
         averaging = config.ema_decay > 0
         self.ema = [p.detach().clone() for p in self.parameters] if averaging else []
+        self.validation: Validation | None = None
+        if watched is not None:
+            self.validation = Validation(watched, config, self.weights, self.ema, group, self._computing)
         self.history: list[dict[str, float]] = []
+        self.done = 0
         self.window = Window(group, self.share / config.batch_size, model.family.name)
         self.pace = Pace(group, config.checkpoint_every)
         self.identity = {
@@ -180,29 +209,43 @@ class _Loop:
         }
 
     def run(self) -> TrainResult:
-        config, model = self.config, self.model
+        model = self.model
         begun = time.monotonic()
         first, seconds_before = self._resume()
+        self.done = first
         model.train()
-        with self.feed.reading_ahead(self._schedule(first)):
-            self._train(first, seconds_before - begun)
-        if self.ema:
-            with torch.no_grad():
+        if not self._is_over():
+            with self.feed.reading_ahead(self._schedule(first)):
+                self._train(first, seconds_before - begun)
+        with torch.no_grad():
+            if self.validation is not None:
+                self.validation.take_best()
+            elif self.ema:
                 torch._foreach_copy_(self.parameters, self.ema)
         model.zero_grad()
         self.weights.finish()
         self.given.eval()
         seconds = time.monotonic() - begun
-        numbers = {k: v for k, v in self.history[-1].items() if k not in ("step", "learning_rate")}
         return TrainResult(
             history=self.history,
-            numbers=numbers,
-            steps=config.steps,
+            numbers=self._final_numbers(),
+            steps=self.done,
             resumed_from=first or None,
             seconds=seconds,
             seconds_resumed=seconds_before,
-            steps_per_second=(config.steps - first) / max(seconds, 1e-9),
+            steps_per_second=(self.done - first) / max(seconds, 1e-9),
         )
+
+    def _is_over(self) -> bool:
+        return self.done >= self.config.steps or (self.validation is not None and self.validation.says_stop)
+
+    def _final_numbers(self) -> dict[str, float]:
+        """The last logged terms; of the validation split those of the weights that the model has."""
+        last = next(entry for entry in reversed(self.history) if "loss" in entry)
+        numbers = {name: value for name, value in last.items() if name not in ("step", "learning_rate")}
+        if self.validation is not None and self.validation.best_loss is not None:
+            numbers |= {VALIDATION_LOSS: self.validation.best_loss, "best_step": float(self.validation.best_step or 0)}
+        return numbers
 
     def _schedule(self, first: int) -> Iterator[tuple[int, int]]:
         """(position, count) of every batch of this worker from a step on."""
@@ -220,21 +263,28 @@ class _Loop:
             self.window.add(terms)
             if immediate and not math.isfinite(terms["loss"].item()):
                 self._find_divergence(step + 1)
-            done, last = step + 1, step + 1 == config.steps
-            logged = last or done % config.log_every == 0
-            if logged or self.pace.meets(done):
+            self.done = done = step + 1
+            looks = self.validation is not None and self.validation.is_due(done)
+            logged = done == config.steps or done % config.log_every == 0
+            if looks or logged or self.pace.meets(done):
                 self.pace.meet(done)
                 self._find_divergence(done)
-            if logged:
-                self._log(step)
+            found = self._look(done) if looks else {}
+            over = self._is_over()
+            if logged or over:
+                self._log(step, found)
+            elif found:
+                self._keep({"step": done, **found})
             else:
                 self.progress(done, config.steps)
-            if self.pace.is_due(done) and not last:
+            if over:
+                break
+            if self.pace.is_due(done):
                 self._save(done, offset + time.monotonic())
-        if self.group.size > 1 and first < config.steps:
-            self._save(config.steps, offset + time.monotonic())  # for who asked the group to train
+        if self.group.size > 1:
+            self._save(self.done, offset + time.monotonic())  # for who asked the group to train
         else:
-            self._check(config.steps)
+            self._check(self.done)
 
     def _step(self, step: int) -> Terms:
         """One optimisation step; gives the terms' means over this worker's share."""
@@ -244,10 +294,7 @@ class _Loop:
             position = step * config.batch_size + first
             self.optimizers.begin(step, first=first, count=count, is_first=index == 0, is_last=index == num - 1)
             batch = self.feed.batch(position, count)
-            # For what draws from torch's own generators all the same: seeded here, that too depends on the step alone,
-            # and on how the batch is cut.
-            self._seed_generators(position)
-            with self.weights.running(), self._precision(), masks_of(batch.noise):
+            with self._computing(position, batch):
                 terms = self.model.train_step(batch, self.optimizers, step)
             self._check_terms(terms)
             if num == 1:
@@ -263,6 +310,15 @@ class _Loop:
                 decay = min(config.ema_decay, (1 + step) / (10 + step))
                 torch._foreach_lerp_(self.ema, self.parameters, 1 - decay)
         return total
+
+    @contextmanager
+    def _computing(self, position: int, batch: Batch) -> Iterator[None]:
+        """Around what a model computes of a batch, from `position` of its stream on."""
+        # For what draws from torch's own generators all the same: seeded here, that too depends on the step alone,
+        # and on how the batch is cut.
+        self._seed_generators(position)
+        with self.weights.running(), self._precision(), masks_of(batch.noise):
+            yield
 
     def _seed_generators(self, counter: int) -> None:
         seed = (self.seed * 0x9E3779B97F4A7C15 + counter * 0xD1B54A32D192ED03) % 2**63
@@ -288,12 +344,25 @@ class _Loop:
                     f"family '{self.model.family.name}': the loss term '{name}' has {given}, expected a scalar tensor"
                 )
 
-    def _log(self, step: int) -> None:
-        """Means over the steps since the last entry."""
-        entry = {"step": step + 1, "learning_rate": learning_rate(self.config, step), **self.window.means()}
+    def _log(self, step: int, found: Mapping[str, float]) -> None:
+        """Means over the steps since the last entry, and what was found on the validation split."""
+        self._keep(
+            {"step": step + 1, "learning_rate": learning_rate(self.config, step), **self.window.means(), **found}
+        )
         self.window.clear()
+
+    def _keep(self, entry: dict[str, float]) -> None:
         self.history.append(entry)
-        self.progress(step + 1, self.config.steps, keep=True, **{k: v for k, v in entry.items() if k != "step"})
+        numbers = {name: value for name, value in entry.items() if name != "step"}
+        self.progress(int(entry["step"]), self.config.steps, keep=True, **numbers)
+
+    def _look(self, done: int) -> dict[str, float]:
+        """What the validation split says."""
+        assert self.validation is not None
+        loss = self.validation.look(done)
+        if not math.isfinite(loss):
+            self._diverged(done - 1, {VALIDATION_LOSS: loss}, "the loss of the validation split is not finite")
+        return {VALIDATION_LOSS: loss}
 
     def _find_divergence(self, done: int) -> None:
         """DivergedError where a loss since the last logged entry is not finite: on all workers, or none."""
@@ -328,6 +397,7 @@ class _Loop:
             self.weights,
             self.ema,
             self.optimizers,
+            self.validation,
             step=done,
             history=self.history,
             window=self.window.settled,
@@ -347,7 +417,7 @@ class _Loop:
         if state is None:
             self.weights.broadcast(self.ema)
             return 0, 0.0
-        restore(state, self.weights, self.ema, self.optimizers, self.scratch)
+        restore(state, self.weights, self.ema, self.optimizers, self.validation, self.scratch)
         self.history, self.window.settled = list(state.history), list(state.window)
         log.info("going on from step %d of %d", state.step, self.config.steps)
         return state.step, state.seconds

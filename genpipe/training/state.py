@@ -12,15 +12,17 @@ from genpipe.errors import UsageError
 from genpipe.training.checkpoints import TrainState
 from genpipe.training.group import Group
 from genpipe.training.optimizers import LoopOptimizers
+from genpipe.training.validation import Validation
 from genpipe.training.weights import Weights
 
-TENSORS = ("weights", "ema", "train_state", "optimizers")
+TENSORS = ("weights", "ema", "train_state", "optimizers", "best", "best_buffers")
 
 
 def whole_state(
     weights: Weights,
     ema: Sequence[Tensor],
     optimizers: LoopOptimizers,
+    validation: Validation | None,
     *,
     step: int,
     history: list[dict[str, float]],
@@ -30,12 +32,16 @@ def whole_state(
     """All that training goes on from. The tensors are the live ones, or are put together as they are read."""
     names = [name for name, _ in weights.model.named_parameters()]
     averages = zip(ema, weights.parameters, strict=True) if ema else ()
+    best, best_buffers = ({}, {}) if validation is None else validation.tensors()
     return TrainState(
         step=step,
         weights=weights.state(),
         ema=weights.whole(dict(zip(names, averages, strict=False))),
         train_state=weights.model.train_state,
         optimizers=optimizers.state(),
+        best=best,
+        best_buffers=best_buffers,
+        validation={} if validation is None else validation.facts(),
         history=history,
         window=window,
         seconds=seconds,
@@ -50,7 +56,12 @@ def read(state: TrainState) -> None:
 
 
 def restore(
-    state: TrainState, weights: Weights, ema: Sequence[Tensor], optimizers: LoopOptimizers, scratch: Path
+    state: TrainState,
+    weights: Weights,
+    ema: Sequence[Tensor],
+    optimizers: LoopOptimizers,
+    validation: Validation | None,
+    scratch: Path,
 ) -> None:
     """Loads a state's tensors, each read once and in order. UsageError where they do not fit the model."""
     model = weights.model
@@ -65,6 +76,8 @@ def restore(
         for name, tensor in model.train_state.items():
             tensor.copy_(train_state[name])
         optimizers.load_state(state.optimizers)
+        if validation is not None:
+            validation.load(state.best, state.best_buffers, state.validation)
     except (RuntimeError, KeyError, ValueError) as error:
         raise UsageError(
             f"the checkpoint of step {state.step} in {scratch} does not fit this version of family "
@@ -110,6 +123,7 @@ def _header(state: TrainState) -> dict[str, object]:
     return {
         **kinds,
         "step": state.step,
+        "validation": dict(state.validation),
         "history": state.history,
         "window": state.window,
         "seconds": state.seconds,

@@ -40,7 +40,7 @@ def check_model(
         yield from _events("model", family, dataset.events, f"data set '{dataset.name}' has")
     else:
         yield from _coder(coder, family, dataset, registry)
-        yield from _training("coder.train", registry.get("family", coder.model.name), coder.train)
+        yield from _training("coder.train", data, registry.get("family", coder.model.name), coder.train)
         yield from _labels("coder.model", coder.model, dataset, registry)
     if family.training == "composed":
         yield (
@@ -49,7 +49,7 @@ def check_model(
             "models these here",
         )
         return
-    yield from _training("train", family, train)
+    yield from _training("train", data, family, train)
     yield from _labels("model", model, dataset, registry)
     yield from _sampling(sample, whole_family(coder, model, registry), family)
 
@@ -88,11 +88,16 @@ def _events(key: str, family: Family, events: tuple[str, ...], whose: str) -> It
         yield key, f"family '{family.name}' models {_plural(family.events)}, and {whose} {_plural(events)}"
 
 
-def _training(key: str, family: Family, train: TrainConfig) -> Iterator[tuple[str, str]]:
+def _training(key: str, data: DataConfig, family: Family, train: TrainConfig) -> Iterator[tuple[str, str]]:
     if family.training == "closed_form" and train.workers > 1:
         yield (
             f"{key}.workers",
             f"family '{family.name}' is fitted in closed form, by one worker, not {train.workers}: set it to 1",
+        )
+    if train.validate_every is not None and family.training == "gradient" and data.validation_fraction == 0:
+        yield (
+            f"{key}.validate_every",
+            "there is no validation split to look at: set data.validation_fraction, such as to 0.1",
         )
     if train.batch_size < train.workers:
         yield (

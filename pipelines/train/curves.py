@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from genpipe.pictures import Theme, blank_figure, dress
 
+VALIDATION_LOSS = "validation_loss"
 PANEL_WIDTH_PIXELS = 480
 PANEL_HEIGHT_PIXELS = 330
 
@@ -23,11 +24,17 @@ def term_names(history: Sequence[Mapping[str, float]]) -> list[str]:
 def lowest(history: Sequence[Mapping[str, float]]) -> tuple[str, float, float] | None:
     """(term, step, value) where the loss was lowest: of the validation split where it was watched; None without."""
     names = term_names(history)
-    for name in ("validation_loss", "loss"):
+    for name in (VALIDATION_LOSS, "loss"):
         if name in names:
             best = min((entry for entry in history if name in entry), key=lambda entry: entry[name])
             return name, best["step"], best[name]
     return None
+
+
+def panel_names(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """The terms that have a panel; the loss of the validation split is in that of the training's."""
+    names = term_names(history)
+    return [name for name in names if name != VALIDATION_LOSS or "loss" not in names]
 
 
 def curves_figure(
@@ -35,10 +42,12 @@ def curves_figure(
 ) -> Figure | None:
     """A panel per term over steps, the lowest loss circled; None where nothing was logged.
 
+    The loss of the validation split, where it was watched, is drawn over the training's.
+
     history: entries with "step" and named numbers, as TrainResult.history. names: the terms to draw, or all.
     """
     every, best = term_names(history), lowest(history)
-    shown = every if names is None else list(names)
+    shown = panel_names(history) if names is None else list(names)
     if not shown:
         return None
     columns = min(3, len(shown))
@@ -46,20 +55,25 @@ def curves_figure(
     figure = blank_figure(PANEL_WIDTH_PIXELS * columns, PANEL_HEIGHT_PIXELS * rows, theme)
     for i, name in enumerate(shown):
         axes = figure.add_subplot(rows, columns, i + 1)
-        points = [(entry["step"], entry[name]) for entry in history if name in entry]
-        marker = "o" if len(points) < 3 else None
-        colour = theme.series[every.index(name) % len(theme.series)]
-        if name == "learning_rate":
-            colour = theme.muted
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, marker=marker, markersize=3)
-        if best is not None and best[0] == name:
-            axes.plot(*best[1:], "o", color=colour, markerfacecolor="none", markersize=7, clip_on=False)
+        together = [name, VALIDATION_LOSS] if name == "loss" and VALIDATION_LOSS in every else [name]
+        every_point: list[tuple[float, float]] = []
+        for term in together:
+            points = [(entry["step"], entry[term]) for entry in history if term in entry]
+            every_point += points
+            colour = theme.muted if term == "learning_rate" else theme.series[every.index(term) % len(theme.series)]
+            marker = "o" if len(points) < 3 else None
+            label = "validation" if term == VALIDATION_LOSS else "training"
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, marker=marker, markersize=3, label=label)
+            if best is not None and best[0] == term:
+                axes.plot(*best[1:], "o", color=colour, markerfacecolor="none", markersize=7, clip_on=False)
         dress(axes, theme)
+        if len(together) > 1:
+            axes.legend(fontsize=7, frameon=False, labelcolor=theme.ink)
         axes.set_title(name.replace("_", " "), loc="left", fontsize=8, color=theme.ink)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
         axes.locator_params(axis="x", nbins=5)
-        _zoom(axes, [value for _, value in points])
+        _zoom(axes, [value for _, value in sorted(every_point)])
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
         axes.yaxis.get_offset_text().set(size=6.5, color=theme.muted)
     return figure

@@ -126,3 +126,13 @@ def test_a_shipped_recipe_is_valid_short_and_describes_itself(name):
     lines = RECIPES[name].read_text().splitlines()
     assert lines[0].startswith("# ")
     assert len(lines) <= 60
+
+
+def test_there_has_to_be_a_validation_split_to_look_at():
+    assert mistakes(VAE, ["train.validate_every=50"]) == {
+        (
+            "train.validate_every",
+            "there is no validation split to look at: set data.validation_fraction, such as to 0.1",
+        )
+    }
+    load_recipe(VAE, ["train.validate_every=50", "data.validation_fraction=0.1"], registry=registry())

@@ -7,7 +7,7 @@ from genpipe.pictures import LIGHT, png
 from genpipe.pipelines.report.contents import Contents
 from genpipe.pipelines.report.page import Panel
 from genpipe.pipelines.report.picture import picture
-from genpipe.pipelines.train.curves import curves_figure, lowest, term_names
+from genpipe.pipelines.train.curves import VALIDATION_LOSS, curves_figure, lowest, panel_names
 
 
 def panel(contents: Contents) -> Panel | None:
@@ -18,7 +18,7 @@ def panel(contents: Contents) -> Panel | None:
     # One by one, so that the page can set them side by side or one below the other.
     curves = [
         picture(lambda theme, name=name: curves_figure(history, theme, [name]), f"Training curve of {name}")
-        for name in term_names(history)
+        for name in panel_names(history)
     ]
     return Panel(
         name="training",
@@ -38,9 +38,11 @@ def _best(contents: Contents) -> str:
     if found is None:
         return ""
     name, step, value = found
+    circle = (
+        f"The circle is the lowest {name.replace('_', ' ')}, {words.number(value)} at step {words.count(int(step))}"
+    )
+    if name == VALIDATION_LOSS:
+        return f"{circle}; the model has the weights of that step."
     decay = contents.manifests["model"].config.get("train", {}).get("ema_decay", 0)
     averaged = f", averaged over the last steps (decay {decay:g})" if decay > 0 else ""
-    return (
-        f"The circle is the lowest {name.replace('_', ' ')}, {words.number(value)} at step {words.count(int(step))}; the "
-        f"model has the weights of the last step{averaged}."
-    )
+    return f"{circle}; the model has the weights of the last step{averaged}."
