@@ -14,6 +14,7 @@ TWO_STAGE = Family(
     events=("image", "vector", "sequence"),
     training="composed",
     capabilities=frozenset({"sample", "log_prob", "encode", "decode"}),
+    conditional=True,  # where a part is
     sampling_cost="the prior's, and one pass of the decoder",
     parts=("coder", "prior"),
     composed="genpipe.plugins.two_stage.record:composed",

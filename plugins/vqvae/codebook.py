@@ -27,7 +27,7 @@ def usage(tokens: Tensor, vectors: Tensor, num_codes: int) -> tuple[Tensor, Tens
 
 def perplexity(counts: Tensor) -> Tensor:
     """e to the entropy of the entries' shares: K where all are used alike, 1 where one is."""
-    shares = counts / counts.sum().clamp(min=1)
+    shares = counts / counts.sum().clamp(min=torch.finfo(counts.dtype).tiny)
     return torch.special.entr(shares).sum().exp()
 
 

@@ -120,7 +120,8 @@ class VectorQuantisedAutoencoder(Model):
         place = batch.noise.randint("place", math.prod(self.code_shape), (len(outputs),), device=outputs.device)
         rows = torch.arange(len(outputs), device=outputs.device)
         optimizers.rows("candidates", outputs.detach().flatten(2)[rows, :, place])
-        return {**terms, "perplexity": entries.perplexity(counts)}
+        # Of the running counts, which are the same on all workers; that of a batch is no mean over its parts.
+        return {**terms, "perplexity": entries.perplexity(self.counts)}
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         outputs = self.encoder(z).float()

@@ -18,13 +18,15 @@ from genpipe.training import blocks, checkpoints
 from genpipe.training.config import TrainConfig
 from genpipe.training.group import Group
 from genpipe.training.loop import TrainResult, build_model, train
-from tests.contracts.test_families import CASES, SPLITS
+from tests.contracts.cases import SPLITS, defaults
 from tests.training.lockstep import in_lockstep
 from tests.training.loose_state import Snapshot
 from tests.training.processes import in_processes
 from tests.training.toys import StopAt, same_weights
 
-GRADIENT_CASES = [case for case in CASES if case.values[0].training == "gradient"]  # type: ignore[union-attr]
+GRADIENT_CASES = [
+    pytest.param(case.family, case.event, id=str(case)) for case in defaults() if case.family.training == "gradient"
+]
 STEPS = 4
 
 Weights = Mapping[str, torch.Tensor]
