@@ -24,7 +24,7 @@ COMMANDS = {
     "sweep": ("sweep", "Try a recipe with many values and rank them."),
     "recipes": ("catalogue", "List the recipes that ship; `recipes show NAME` prints one."),
     "schema": ("catalogue", "Print the JSON Schema of recipes, for editors."),
-    "families": ("catalogue", "List the model families."),
+    "families": ("families", "List the model families; `families show NAME` tells one in full."),
     "datasets": ("catalogue", "List the data sets."),
     "metrics": ("metrics", "List the metrics and feature extractors; `metrics show NAME` tells one."),
     "plugins": ("catalogue", "List and check plugins."),

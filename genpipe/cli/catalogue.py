@@ -1,4 +1,4 @@
-"""Commands that list what there is: recipes, families, data sets, plugins, and the recipes' schema."""
+"""Commands that list what there is: recipes, data sets, plugins, and the recipes' schema."""
 
 from __future__ import annotations
 
@@ -61,45 +61,6 @@ def schema(pipeline: str | None) -> None:
     click.echo(json.dumps(recipe_schema(registry(), pipeline), indent=2))
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def families(ctx: click.Context) -> None:
-    """List the model families: what they answer, and with which kind of likelihood."""
-    if ctx.invoked_subcommand is None:
-        rows = [
-            (
-                p.record.name,
-                (p.record.likelihood or "none").replace("_", " "),
-                ", ".join(p.record.events),
-                "labels" if p.record.conditional else "no",
-                p.record.training.replace("_", " "),
-                p.record.sampling_cost,
-                p.source.distribution,
-            )
-            for p in registry().all("family")
-        ]
-        print_table(("family", "likelihood", "data", "conditional", "training", "cost of a sample", "from"), rows)
-
-
-@families.command("show")
-@click.argument("name")
-def show_family(name: str) -> None:
-    """Print a family's capabilities, options with their defaults, and papers."""
-    record = registry().get("family", name)
-    click.echo(f"{click.style(record.name, bold=True)}  {record.summary}\n")
-    click.echo(f"likelihood  {(record.likelihood or 'none').replace('_', ' ')}")
-    click.echo(f"can         {', '.join(sorted(record.capabilities))}")
-    click.echo(f"data        {', '.join(record.events)}")
-    if record.samplers:
-        click.echo(f"samplers    {', '.join(record.samplers)}")
-    for name, defaults in record.estimators.items():
-        options = ", ".join(f"{option}={value}" for option, value in defaults.items())
-        click.echo(f"estimator   {name} ({options})")
-    for paper in record.papers:
-        click.echo(f"paper       {paper}")
-    print_options(record.config_class)
-
-
 def print_options(config_class: type) -> None:
     from pydantic_core import PydanticUndefined
 
@@ -110,7 +71,7 @@ def print_options(config_class: type) -> None:
                 name,
                 "required"
                 if field.default is PydanticUndefined and field.default_factory is None
-                else _as_in_a_recipe(field.get_default(call_default_factory=True)),
+                else as_in_a_recipe(field.get_default(call_default_factory=True)),
                 field.description or "",
             )
             for name, field in fields.items()
@@ -119,7 +80,8 @@ def print_options(config_class: type) -> None:
         print_table(("option", "default", "meaning"), rows)
 
 
-def _as_in_a_recipe(value: object) -> str:
+def as_in_a_recipe(value: object) -> str:
+    """A value as YAML, on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
