@@ -50,7 +50,15 @@ def sequences() -> Split:
     return Split(spec, "train", x, (x[:, 0] > 1).astype(np.int64))
 
 
+def counts() -> Split:
+    x = np.random.default_rng(0).integers(0, 4, (NUM_EXAMPLES, 3)).astype(np.uint8)
+    spec = DataSpec(name="counts", event="vector", shape=(3,), levels=4, num_classes=2)
+    return Split(spec, "train", x, (x[:, 0] > 1).astype(np.int64))
+
+
 SPLITS = {"image": images(), "vector": vectors(), "sequence": sequences()}
+COUNTS = counts()
+"""The vectors of families that model whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Case:
 
     @property
     def split(self) -> Split:
-        return SPLITS[self.event]
+        return COUNTS if self.event == "vector" and self.family.discrete else SPLITS[self.event]
 
     def build(self, seed: int = 0, **options: Any) -> Model:
         config = self.family.config_class(**{**self.options, **options})
