@@ -87,6 +87,7 @@ class Family(ComponentRecord):
     parts: names of the models that a composed family is made of.
     composed: reference to `f(family, parts: Mapping[str, Family]) -> Family`, what it can with parts of these families,
         each `configured`.
+    max_dimensions: of samplers and estimators that only small data allow, the most numbers that an example may have.
     papers: citations that its docstrings refer to.
     members: named settings of the config, which answer the same questions in the same kind; others are other families.
     """
@@ -103,6 +104,7 @@ class Family(ComponentRecord):
     codes: EventKind | None = None
     parts: tuple[str, ...] = ()
     composed: str | None = None
+    max_dimensions: Mapping[str, int] = field(default_factory=dict)
     papers: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
 

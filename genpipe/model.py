@@ -9,6 +9,7 @@
 | `log_density(z, y, noise)` | `log_prob(x, y)` |
 | `estimate_log_density(z, y, noise, estimator)` | `log_prob(x, y, estimator=…)` |
 | `log_density_gradient(z, y, noise)`, where autograd is not the way | `score(x, y)` |
+| `potential(z, y)`, `estimate_log_normalizer(noise, estimator)` | `energy(x, y)`, `log_normalizer(estimator)` |
 | `infer(z, y)`, `reconstruct(h, y)` | `encode(x, y)`, `decode(h, y)` |
 | `draw_code(z, y, noise)`, `log_likelihood(z, h, y)`, `emit(h, y, noise)` | who models its codes: genpipe.codes |
 
@@ -63,7 +64,8 @@ class LogProb:
     """Log-probabilities with their kind. nats: (B,); standard_error: (B,) of draws, None where there are none.
 
     check: (B,) nats, what an estimator found when it tested itself: how far it may be off beyond standard_error.
-    estimator: which it was, with all its options; None for the family's own way.
+    estimator: which it was, with all its options; None for the family's own way. shared_error: of standard_error, what
+    all examples have in common, such as the error of log Z: a mean over examples keeps it.
     """
 
     nats: Tensor
@@ -71,6 +73,26 @@ class LogProb:
     standard_error: Tensor | None = None
     check: Tensor | None = None
     estimator: Estimator | None = None
+    shared_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogNormalizer:
+    """An estimate of log Z in nats, of a density p = exp(−energy) / Z.
+
+    standard_error: of its draws, None where there are none. upper: what bounds it from above, where that is known.
+    check: how far it may be off beyond standard_error: upper − nats, or a quadrature's own error.
+    """
+
+    nats: float
+    standard_error: float | None = None
+    upper: float | None = None
+    check: float | None = None
+
+    def __str__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        bound = "" if self.upper is None else f"; at most {self.upper:.4g} by the reverse run"
+        return f"log Z = {self.nats:.4f}{error} nats{bound}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +116,27 @@ def need(family: Family, capability: str) -> None:
         raise CapabilityError(f"family '{family.name}' has no {capability}; it can: {can}")
 
 
-def choose_estimator(family: Family, estimator: Estimator | str | Mapping[str, Any]) -> Estimator:
-    """The estimator meant, checked against the family's, with its defaults."""
+def need_few_dimensions(family: Family, name: str, spec: DataSpec) -> None:
+    """UsageError where one of the family's samplers or estimators is for smaller examples than these."""
+    most = family.max_dimensions.get(name, spec.num_dimensions)
+    if spec.num_dimensions > most:
+        beside = next((table for table in (family.samplers, family.estimators) if name in table), {})
+        others = " or ".join(f"'{other}'" for other in beside if other not in family.max_dimensions)
+        raise UsageError(
+            f"'{name}' of family '{family.name}' is for examples of at most {most} numbers, and those of '{spec.name}' have "
+            f"{spec.num_dimensions}: use {others}"
+        )
+
+
+def choose_estimator(family: Family, estimator: Estimator | str | Mapping[str, Any], spec: DataSpec) -> Estimator:
+    """The estimator meant, checked against the family's and the data, with its defaults."""
     options = {"name": estimator} if isinstance(estimator, str) else estimator
     given = asdict(options) if isinstance(options, Estimator) else dict(options)
     name = given.pop("name", None)
     if name not in family.estimators:
         hint = nearest(str(name), family.estimators)
         raise UsageError(f"family '{family.name}' has no estimator '{name}' of its likelihood{hint}")
+    need_few_dimensions(family, name, spec)
     defaults = family.estimators[name]
     for option, value in given.items():
         if option not in defaults and value is not None:
@@ -193,6 +228,15 @@ class Model(nn.Module):
             answer = self.log_density(z, y, noise)
             nats = answer if isinstance(answer, Tensor) else answer.nats
             return torch.autograd.grad(nats.sum(), z)[0]
+
+    def potential(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """The energy (B,) in network units: p(z) = exp(−potential(z)) / Z."""
+        raise NotImplementedError
+
+    def estimate_log_normalizer(self, noise: Noise, estimator: Estimator) -> LogNormalizer:
+        """log Z of `potential`, which no example changes: see genpipe.likelihoods.normalizer. estimator: one of the record's,
+        all of its options filled in."""
+        raise NotImplementedError
 
     def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Latent code (B, …) of z."""
@@ -355,7 +399,7 @@ class Model(nn.Module):
         x = self.units.check(torch.as_tensor(x)).to(self.device)
         noise, labels = Noise(seed, "log_prob", first_index), self._labels(y, len(x))
         z = self.units.to_network(x, noise)
-        chosen = None if estimator is None else choose_estimator(self.family, estimator)
+        chosen = None if estimator is None else choose_estimator(self.family, estimator, self.spec)
         if self.conditional and labels is None:
             answer = marginal(self.spec, len(x), z.device, lambda each: self._log_density(z, each, noise, chosen))
         else:
@@ -405,6 +449,22 @@ class Model(nn.Module):
         return self.units.gradient_from_network(gradient)
 
     @torch.no_grad()
+    def energy(self, x: Tensor, y: Tensor | None = None, *, seed: int = 0, first_index: int = 0) -> Tensor:
+        """(B,) nats for x (B, *event), data units: p(x) = exp(−energy(x)) / Z, of the density of dequantised data where
+        that is integers."""
+        self.need("energy")
+        x = self.units.check(torch.as_tensor(x)).to(self.device)
+        z = self.units.to_network(x, Noise(seed, "log_prob", first_index))
+        return self.potential(z, self._labels(y, len(x))) - self.units.log_det
+
+    @torch.no_grad()
+    def log_normalizer(self, estimator: Estimator | str | Mapping[str, Any], *, seed: int = 0) -> LogNormalizer:
+        """log Z of `energy`: what `log_prob` with that estimator takes off. Printed, it says its error and its bounds."""
+        self.need("energy")
+        chosen = choose_estimator(self.family, estimator, self.spec)
+        return self.estimate_log_normalizer(Noise(seed, "log_prob").child(chosen.name), chosen)
+
+    @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Latent code of x (B, *event), data units. y: its labels (B,), which conditional models need."""
         self.need("encode")
@@ -425,8 +485,11 @@ class Model(nn.Module):
         need(self.family, capability)
 
     def choose_sampler(self, sampler: SamplerChoice) -> Sampler:
-        """The sampler meant, checked against the family's, with all of its options."""
-        return choose_sampler(self.family, sampler)
+        """The sampler meant, checked against the family's and the data, with all of its options."""
+        chosen = choose_sampler(self.family, sampler)
+        if chosen.name is not None:
+            need_few_dimensions(self.family, chosen.name, self.spec)
+        return chosen
 
     def _labels(self, y: Tensor | int | None, num: int) -> Tensor | None:
         if y is None:

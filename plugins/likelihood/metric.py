@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import torch
@@ -87,6 +88,7 @@ class Likelihood(Metric):
             "kind": torch.tensor(KINDS.index(answer.kind) if num else -1),
             "num_samples": torch.tensor(chosen.num_samples or 0),
             "num_steps": torch.tensor(chosen.num_steps or 0),
+            "shared_error": torch.tensor(answer.shared_error or 0.0, dtype=torch.float64),
             **under("nats", moments(_checked(answer.nats, config.name))),
             **under("check", moments(check)),
         }
@@ -116,10 +118,17 @@ class Likelihood(Metric):
         return cells
 
     def _cells(
-        self, nats: str, bits: str, state: State, kind: LikelihoodKind, more: tuple[str, ...] = ()
+        self,
+        nats: str,
+        bits: str,
+        state: State,
+        kind: LikelihoodKind,
+        more: tuple[str, ...] = (),
+        shared_error: float = 0.0,
     ) -> list[Estimate]:
-        """In nats, and for integer data in bits per dimension."""
+        """In nats, and for integer data in bits per dimension. shared_error: what averaging over examples leaves."""
         mean, error = mean_and_error(state)
+        error = None if error is None else math.hypot(error, shared_error)
         num, notes = _counted(state)
         notes = (*notes, *more)
         cells = [
@@ -165,7 +174,10 @@ class Likelihood(Metric):
                 )
             ]
         kind = KINDS[int(state["kind"])]
-        return [*self._cells(f"{full} [nats]", f"{full} [bits/dim]", at("nats", state), kind, notes), *cells]
+        nats = self._cells(
+            f"{full} [nats]", f"{full} [bits/dim]", at("nats", state), kind, notes, float(state["shared_error"])
+        )
+        return [*nats, *cells]
 
 
 def _merged_estimates(config: EstimatorConfig, first: State, second: State) -> State:
@@ -173,7 +185,7 @@ def _merged_estimates(config: EstimatorConfig, first: State, second: State) -> S
     if len(kinds) > 1:
         raise GenpipeError(f"'{config.name}' gave numbers of several kinds")
     asked = first if int(first["kind"]) >= 0 else second
-    state = {name: asked[name] for name in ("kind", "num_samples", "num_steps")}
+    state = {name: asked[name] for name in ("kind", "num_samples", "num_steps", "shared_error")}
     for name in ("nats", "check"):
         state |= under(name, merged(at(name, first), at(name, second)))
     return state

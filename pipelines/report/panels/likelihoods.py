@@ -77,8 +77,10 @@ def panel(contents: Contents) -> Panel | None:
         "noise, by typicality": roc(*(typicality(nats[name], nats["train"]) for name in ("held_out", "noise"))),
         "training data, by log p": roc(nats["train"], nats["held_out"]),
     }
-    shown, unit = dict(nats), "log p(x) [nats]"
-    if spec.levels is not None:
+    is_normalised = found.kind != "unnormalized"
+    in_bits = spec.levels is not None and is_normalised
+    shown, unit = dict(nats), "log p(x) [nats]" if is_normalised else "log p(x) up to a constant [nats]"
+    if in_bits:
         units = Units(spec)
         shown = {name: units.bits_per_dim(torch.from_numpy(each)).numpy() for name, each in nats.items()}
         unit = "bits/dim"
@@ -90,7 +92,7 @@ def panel(contents: Contents) -> Panel | None:
             "num": len(nats["held_out"]),
             "memorised": f"{memorised.auroc:.3f} ± {memorised.error:.3f}",
             "kind": words.KINDS[found.kind],
-            "less_is_likelier": spec.levels is not None,
+            "less_is_likelier": in_bits,
         },
         pictures={
             "likelihoods": picture(

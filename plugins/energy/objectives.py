@@ -1,0 +1,74 @@
+"""What teaches an energy without its log Z: plain functions of one signature, in a table.
+
+Each takes (model, z (B, *event), noise) and gives the loss terms, and the chains it moved or None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genpipe.noise import Noise
+from genpipe.plugins.energy.chains import langevin
+
+if TYPE_CHECKING:
+    from genpipe.plugins.energy.model import EnergyModel
+
+Objective = Callable[["EnergyModel", Tensor, Noise], tuple[dict[str, Tensor], Tensor | None]]
+
+
+def persistent_cd(model: EnergyModel, z: Tensor, noise: Noise) -> tuple[dict[str, Tensor], Tensor | None]:
+    """E f(data) − E f(model), whose slope is that of the negative log-likelihood (Tieleman, 2008), the model's by chains
+    that go on from step to step; some begin anew (Du & Mordatch, 2019, sec. 3.2), and f is held near 0 (their sec. 3.3).
+    """
+    config = model.config
+    u = model.chains[model.slots(noise, len(z))]
+    anew = noise.uniform("restart", (len(z),), device=z.device) < config.restart
+    u = torch.where(anew[:, None], noise.normal("base", tuple(u.shape), device=z.device), u)
+    u = langevin(model.slope, u, noise.child("chain"), num_steps=config.chain_steps, step_size=config.step_size)
+    of_data, of_chains = model.tilt(z), model.tilt_at(u)
+    contrast = of_data.mean() - of_chains.mean()
+    size = (of_data.square() + of_chains.square()).mean()
+    loss = contrast + config.regularization * size
+    return {"loss": loss, "contrast": contrast.detach(), "tilt": size.detach().sqrt()}, u
+
+
+def denoising_score_matching(
+    model: EnergyModel, z: Tensor, noise: Noise
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """E ½‖σ∇E(ũ) − ε‖² / D with ũ = u + σ ε (Vincent, 2011, eq. 9, times σ²): the energy of data with that noise."""
+    sigma = model.config.noise_std
+    u = model.base.whiten(z.flatten(1))
+    e = noise.normal("noise", tuple(u.shape), device=z.device)
+    noisy = (u + sigma * e).detach().requires_grad_()
+    with torch.enable_grad():
+        f = model.tilt_at(noisy)
+        (gradient,) = torch.autograd.grad(f.sum(), noisy, create_graph=True)
+    error = sigma * (gradient + noisy.detach()) - e
+    return {"loss": 0.5 * error.square().mean()}, None
+
+
+def noise_contrastive(model: EnergyModel, z: Tensor, noise: Noise) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Logistic regression of data against ν draws of the base for each (Gutmann & Hyvärinen, 2010, eq. 3), by −f, which is
+    log p − log N: at its best f is normalised, and log Z = 0."""
+    ratio = model.config.noise_ratio
+    draws = torch.stack(
+        [noise.normal(f"base {k}", (len(z), model.spec.num_dimensions), device=z.device) for k in range(ratio)], dim=1
+    )
+    of_data, of_noise = model.tilt(z), model.tilt_at(draws.flatten(0, 1))
+    shift = math.log(ratio)
+    mistaken = F.softplus(of_data + shift).mean() + ratio * F.softplus(-of_noise - shift).mean()
+    right = 0.5 * ((of_data < 0).float().mean() + (of_noise > 0).float().mean())
+    return {"loss": mistaken, "told_apart": right.detach()}, None
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "persistent_cd": persistent_cd,
+    "denoising_score_matching": denoising_score_matching,
+    "noise_contrastive": noise_contrastive,
+}
