@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genpipe.components import Family
+from genpipe.components import Family, Member
 from genpipe.hookspecs import hookimpl
 
 ENERGY = Family(
@@ -15,8 +15,8 @@ ENERGY = Family(
     training="gradient",
     capabilities=frozenset({"sample", "path", "log_prob", "score", "energy"}),
     samplers={
+        "metropolis": {"num_steps": 200, "step_size": None, "denoise": 0},
         "langevin": {"num_steps": 200, "step_size": None, "denoise": 0},
-        "metropolis": {"num_steps": 400, "step_size": None},
         "rejection": {"num_cells": 512},
     },
     sampling_cost="num_steps gradients of the network; by rejection some passes",
@@ -26,6 +26,18 @@ ENERGY = Family(
         "quadrature": {"num_steps": 512},
     },
     max_dimensions={"rejection": 2, "quadrature": 2},
+    members=(
+        Member(
+            "score_matching",
+            "denoising score matching: the slope of the density of data with some noise, no chains in training",
+            {"training": "denoising_score_matching"},
+        ),
+        Member(
+            "noise_contrastive",
+            "told from draws of the base by logistic regression, which normalises it as well",
+            {"training": "noise_contrastive"},
+        ),
+    ),
     papers=(
         "LeCun, Chopra, Hadsell, Ranzato & Huang (2006), A Tutorial on Energy-Based Learning",
         "Tieleman (2008), Training Restricted Boltzmann Machines Using Approximations to the Likelihood Gradient",

@@ -1,12 +1,13 @@
 """Markov chains that sample from an energy, in the base's coordinates u. Each chain is its own, whatever others run beside.
 
-Both are plain functions of one signature, and `look` sees every state on the way, the first included.
+The two samplers are plain functions of one signature, and `look` sees every state on the way, the first included.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,6 +39,15 @@ def langevin(slope: Slope, u: Tensor, noise: Noise, *, num_steps: int, step_size
     return u
 
 
+@dataclass(frozen=True)
+class State:
+    """Where chains are: u (B, D), the energy (B,) and its gradient (B, D) there."""
+
+    u: Tensor
+    energy: Tensor
+    gradient: Tensor
+
+
 def metropolis(
     slope: Slope, u: Tensor, noise: Noise, *, num_steps: int, step_size: float, look: Look = ignore
 ) -> Tensor:
@@ -47,29 +57,45 @@ def metropolis(
     then it stays, for a chain that adapts has another stationary distribution.
     """
     log_size = torch.full((len(u), 1), math.log(step_size), device=u.device)
-    energy, gradient = slope(u)
+    state = State(u, *slope(u))
     for step in range(num_steps):
-        look(step, u)
-        size, key = log_size.exp(), noise.key(f"step {step}")
-        # In units of its own step every chain's is 1, which the op takes as a constant.
-        root = size.sqrt()
-        proposed = root * ops.langevin_step(
-            u / root, gradient * root, key, step_size=1.0, first_index=noise.first_index
-        )
-        energy_there, gradient_there = slope(proposed)
-        gain = energy - energy_there + _log_move(u, proposed, gradient_there, size)
-        gain = (gain - _log_move(proposed, u, gradient, size)).nan_to_num(nan=-math.inf)
-        accept = noise.uniform(f"accept {step}", (len(u),), device=u.device) < gain.exp()
-        u = torch.where(accept[:, None], proposed, u)
-        gradient = torch.where(accept[:, None], gradient_there, gradient)
-        energy = torch.where(accept, energy_there, energy)
+        look(step, state.u)
+        state, probability = _move(slope, state, log_size.exp(), noise, step)
         if step < num_steps // 2:
-            log_size += RATE / math.sqrt(1 + step) * (gain.clamp(max=0).exp()[:, None] - ACCEPTANCE)
-    look(num_steps, u)
-    return u
+            log_size += RATE / math.sqrt(1 + step) * (probability[:, None] - ACCEPTANCE)
+    look(num_steps, state.u)
+    return state.u
 
 
-def _log_move(to: Tensor, at: Tensor, gradient: Tensor, size: Tensor) -> Tensor:
+def persist(
+    slope: Slope, u: Tensor, noise: Noise, *, num_steps: int, step_size: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same with steps of one size, 0-d, and the mean probability (B,) with which each chain's were accepted."""
+    state, total = State(u, *slope(u)), torch.zeros(len(u), device=u.device)
+    sizes = step_size.expand(len(u), 1)
+    for step in range(num_steps):
+        state, probability = _move(slope, state, sizes, noise, step)
+        total += probability
+    return state.u, total / num_steps
+
+
+def _move(slope: Slope, at: State, size: Tensor, noise: Noise, step: int) -> tuple[State, Tensor]:
+    """One step of size (B, 1), and the probability (B,) with which it was to be accepted."""
+    # In units of its own step every chain's is 1, which the op takes as a constant.
+    root, key = size.sqrt(), noise.key(f"step {step}")
+    moved = ops.langevin_step(at.u / root, at.gradient * root, key, step_size=1.0, first_index=noise.first_index)
+    there = State(root * moved, *slope(root * moved))
+    gain = at.energy - there.energy + _log_move(at.u, there, size) - _log_move(there.u, at, size)
+    probability = gain.clamp(max=0).exp().nan_to_num(nan=0.0)  # where the energy is no number, stay
+    accept = noise.uniform(f"accept {step}", (len(gain),), device=gain.device) < probability
+    return State(
+        torch.where(accept[:, None], there.u, at.u),
+        torch.where(accept, there.energy, at.energy),
+        torch.where(accept[:, None], there.gradient, at.gradient),
+    ), probability
+
+
+def _log_move(to: Tensor, at: State, size: Tensor) -> Tensor:
     """log q(to | at) up to a constant, (B,)."""
-    mean = at - 0.5 * size * gradient
+    mean = at.u - 0.5 * size * at.gradient
     return -((to - mean).square() / (2 * size)).sum(dim=1)

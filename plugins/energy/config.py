@@ -19,16 +19,18 @@ class EnergyConfig(Config):
     hidden: int = Field(128, ge=1, description="width of the network's hidden layers")
     num_layers: int = Field(3, ge=1, description="hidden layers of the network (vectors)")
     num_frequencies: int = Field(
-        5, ge=0, le=16, description="waves of each number that the network sees beside it, of 1, 2, 4, … (vectors)"
+        3, ge=0, le=16, description="waves of each number that the network sees beside it, of 1, 2, 4, … (vectors)"
     )
     channels: int = Field(32, ge=1, description="channels at full resolution, doubled where it is halved (images)")
     base: Literal["auto", "full", "diagonal"] = Field(
         "auto", description="covariance of the Gaussian that the network tilts; auto: full up to 1024 dimensions"
     )
     base_steps: int = Field(100, ge=1, description="first training steps, whose examples that Gaussian is fitted to")
-    chain_steps: int = Field(10, ge=1, description="Langevin steps that move a chain in a training step (persistent_cd)")
+    chain_steps: int = Field(
+        10, ge=1, description="Langevin steps that move a chain in a training step (persistent_cd)"
+    )
     step_size: float = Field(
-        0.1, gt=0, description="Langevin step, squared deviations of the base, in training and unless a sampler says"
+        0.1, gt=0, description="first Langevin step, squared deviations of the base; chains fit it as they go"
     )
     num_chains: int = Field(4096, ge=1, description="chains kept between steps, no fewer than a batch (persistent_cd)")
     restart: float = Field(0.05, ge=0, le=1, description="share of chains that begin anew at the base (persistent_cd)")

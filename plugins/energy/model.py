@@ -16,13 +16,14 @@ from genpipe.model import Batch, Estimator, LogNormalizer, LogProb, Model, Optim
 from genpipe.noise import Noise
 from genpipe.plugins.energy import ENERGY
 from genpipe.plugins.energy.base import GaussianBase, log_normal
-from genpipe.plugins.energy.chains import Look, ignore, langevin, metropolis
+from genpipe.plugins.energy.chains import ACCEPTANCE, Look, ignore, langevin, metropolis
 from genpipe.plugins.energy.config import EnergyConfig
 from genpipe.plugins.energy.networks import Tilt, image_tilt, vector_tilt
 from genpipe.plugins.energy.objectives import OBJECTIVES
 from genpipe.plugins.energy.rejection import Envelope, envelope
 
 MOST_FULL_DIMENSIONS = 1024
+RATE = 0.1  # at which the logarithm of a step size follows the acceptance of the chains
 MOST_DRAWS = 256  # of the model itself, for the upper bound of log Z
 
 
@@ -35,10 +36,12 @@ class EnergyModel(Model):
     It answers −E exactly; log p(x) takes log Z, an integral over all examples: `log_normalizer`, and the estimators
     "ais", "importance" and "quadrature" of `log_prob`. Samples come from Markov chains, or in the plane by rejection.
 
+    log_step_size () is of a Langevin step; with persistent_cd it follows how many of the chains' steps are accepted.
     Train state: chains (num_chains, D), in u (persistent_cd); base_num (), base_moments, sums of what the base is fitted to.
     """
 
     config: EnergyConfig
+    log_step_size: Tensor
     chains: Tensor
     base_num: Tensor
     base_moments: Tensor
@@ -58,6 +61,7 @@ class EnergyModel(Model):
                 num_frequencies=config.num_frequencies,
             )
         )
+        self.register_buffer("log_step_size", torch.tensor(config.step_size).log())
         self.register_train_state("base_num", torch.zeros((), dtype=torch.float64))
         self.register_train_state("base_moments", torch.zeros_like(self.base.moments(torch.zeros(1, num_dimensions))))
         if config.training == "persistent_cd":
@@ -74,7 +78,8 @@ class EnergyModel(Model):
         terms, moved = OBJECTIVES[self.config.training](self, batch.z, batch.noise)
         if moved is not None:
             optimizers.rows("slots", self.slots(batch.noise, len(batch.z)))
-            optimizers.rows("chains", moved)
+            optimizers.rows("chains", moved.chains)
+            optimizers.sum("acceptance", moved.acceptance.sum())
         if step < self.config.base_steps:
             optimizers.sum("num", self.base_num.new_full((), len(batch.z)))
             optimizers.sum("moments", self.base.moments(batch.z.flatten(1)))
@@ -89,6 +94,8 @@ class EnergyModel(Model):
                     "each: raise it, or lower train.batch_size"
                 )
             self.chains[totals["slots"]] = totals["chains"]
+            accepted = totals["acceptance"] / len(totals["slots"])
+            self.log_step_size += RATE * (accepted - ACCEPTANCE)
         if step < self.config.base_steps:
             self.base_num += totals["num"]
             self.base_moments += totals["moments"]
@@ -149,7 +156,7 @@ class EnergyModel(Model):
         if sampler.name == "rejection":
             return self._envelope(whole(sampler, "num_cells")).draw(num, noise).float()
         start = noise.normal("start", (num, self.spec.num_dimensions), device=self.device)
-        size = self.config.step_size if options["step_size"] is None else options["step_size"]
+        size = float(self.log_step_size.exp()) if options["step_size"] is None else options["step_size"]
         if size <= 0:
             raise UsageError(f"step_size is {size:g}, expected a number above 0")
         run = metropolis if sampler.name == "metropolis" else langevin

@@ -1,12 +1,13 @@
 """What teaches an energy without its log Z: plain functions of one signature, in a table.
 
-Each takes (model, z (B, *event), noise) and gives the loss terms, and the chains it moved or None.
+Each takes (model, z (B, *event), noise) and gives the loss terms, and where it moved chains to, or None.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,33 +15,49 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genpipe.noise import Noise
-from genpipe.plugins.energy.chains import langevin
+from genpipe.plugins.energy.chains import persist
 
 if TYPE_CHECKING:
     from genpipe.plugins.energy.model import EnergyModel
 
-Objective = Callable[["EnergyModel", Tensor, Noise], tuple[dict[str, Tensor], Tensor | None]]
+
+@dataclass(frozen=True)
+class Moved:
+    """Chains (B, D) after their steps, and the mean probability (B,) with which each one's steps were accepted."""
+
+    chains: Tensor
+    acceptance: Tensor
 
 
-def persistent_cd(model: EnergyModel, z: Tensor, noise: Noise) -> tuple[dict[str, Tensor], Tensor | None]:
+Taught = tuple[dict[str, Tensor], Moved | None]
+Objective = Callable[["EnergyModel", Tensor, Noise], Taught]
+
+
+def persistent_cd(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
     """E f(data) − E f(model), whose slope is that of the negative log-likelihood (Tieleman, 2008), the model's by chains
     that go on from step to step; some begin anew (Du & Mordatch, 2019, sec. 3.2), and f is held near 0 (their sec. 3.3).
+
+    Where they leave the steps as they come, these are Metropolis-adjusted: steps that are too long for how steep the energy
+    has become would make every chain too hot, and the energy of what they see rise without end.
     """
     config = model.config
     u = model.chains[model.slots(noise, len(z))]
     anew = noise.uniform("restart", (len(z),), device=z.device) < config.restart
     u = torch.where(anew[:, None], noise.normal("base", tuple(u.shape), device=z.device), u)
-    u = langevin(model.slope, u, noise.child("chain"), num_steps=config.chain_steps, step_size=config.step_size)
+    u, acceptance = persist(
+        model.slope, u, noise.child("chain"), num_steps=config.chain_steps, step_size=model.log_step_size.exp()
+    )
     of_data, of_chains = model.tilt(z), model.tilt_at(u)
     contrast = of_data.mean() - of_chains.mean()
     size = (of_data.square() + of_chains.square()).mean()
     loss = contrast + config.regularization * size
-    return {"loss": loss, "contrast": contrast.detach(), "tilt": size.detach().sqrt()}, u
+    terms = {"loss": loss, "contrast": contrast.detach(), "tilt": of_data.detach().square().mean().sqrt()}
+    return {**terms, "acceptance": acceptance.mean()}, Moved(u, acceptance)
 
 
 def denoising_score_matching(
     model: EnergyModel, z: Tensor, noise: Noise
-) -> tuple[dict[str, Tensor], Tensor | None]:
+) -> Taught:
     """E ½‖σ∇E(ũ) − ε‖² / D with ũ = u + σ ε (Vincent, 2011, eq. 9, times σ²): the energy of data with that noise."""
     sigma = model.config.noise_std
     u = model.base.whiten(z.flatten(1))
@@ -53,7 +70,7 @@ def denoising_score_matching(
     return {"loss": 0.5 * error.square().mean()}, None
 
 
-def noise_contrastive(model: EnergyModel, z: Tensor, noise: Noise) -> tuple[dict[str, Tensor], Tensor | None]:
+def noise_contrastive(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
     """Logistic regression of data against ν draws of the base for each (Gutmann & Hyvärinen, 2010, eq. 3), by −f, which is
     log p − log N: at its best f is normalised, and log Z = 0."""
     ratio = model.config.noise_ratio

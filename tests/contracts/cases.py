@@ -77,6 +77,11 @@ class Case:
     def split(self) -> Split:
         return COUNTS if self.event == "vector" and self.family.discrete else SPLITS[self.event]
 
+    def possible(self, names: Iterable[str]) -> list[str]:
+        """Those of the family's samplers or estimators that data of this many numbers allow."""
+        size = self.split.spec.num_dimensions
+        return [name for name in names if size <= self.family.max_dimensions.get(name, size)]
+
     def build(self, seed: int = 0, **options: Any) -> Model:
         config = self.family.config_class(**{**self.options, **options})
         return build_model(self.family, config, self.split.spec, seed=seed)

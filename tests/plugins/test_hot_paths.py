@@ -58,6 +58,17 @@ HOT_PATHS = [
         train=frozenset({"knn_distances", "discretized_logistic_mixture_nll_with_slope"}),
         sample=frozenset({"gumbel", "uniform"}),
     ),
+    *(
+        HotPath(
+            "energy",
+            train=frozenset({"langevin_step_out"}),
+            sample=frozenset({op}),
+            sampler={"name": name, "num_steps": 3},
+            config={"channels": 4, "hidden": 16},
+            never=frozenset({"aten::randn", "aten::randn_like", "aten::normal_"}),
+        )
+        for name, op in (("langevin", "langevin_step_out"), ("metropolis", "langevin_step"))
+    ),
     HotPath("vae", train=frozenset({"gaussian_reparam", "gaussian_nll"}), sample=frozenset({"normal"})),
     *(
         HotPath(

@@ -289,7 +289,7 @@ def test_noise_contrast_is_least_at_the_normalised_density() -> None:
                 return tilt(x) + by
 
         model.tilt = Shifted()  # type: ignore[assignment]
-        losses[shift] = float(model.loss(z, None, Noise(0, "train"))["loss"])
+        losses[shift] = float(model.loss(z, None, Noise(0, "train"))["loss"].detach())
     assert min(losses, key=losses.__getitem__) == 0.0
 
 
@@ -307,7 +307,7 @@ def test_a_batch_moves_the_chains_after_the_step_as_parts_of_it_would() -> None:
     torch.testing.assert_close(found[0].chains, found[1].chains, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[0].base.scale, found[1].base.scale)
     moved = (found[0].chains != made(num_chains=12).chains).any(1)
-    assert moved.nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7][4:] + [8, 9, 10, 11] or moved.sum() == 8
+    assert moved.nonzero()[:, 0].tolist() == [4, 5, 6, 7, 8, 9, 10, 11]  # examples 16 … 23 of the stream, modulo 12
 
 
 def test_fewer_chains_than_examples_in_a_batch_is_a_mistake_of_the_recipe() -> None:
