@@ -35,6 +35,7 @@ TOLD, TOLD_ON = (
         "gan": "sharp and one-pass, no likelihood, drops modes",
         "flow": "exact likelihood and one-pass samples, at the price of invertible layers",
         "pixelcnn": "the best likelihood, exact; samples pixel by pixel, so slow",
+        "energy": "says what is likelier than what, not how likely; samples by Markov chains",
         "diffusion": "the best samples and full coverage; a bound, and slow",
     },
     "compare-digits",

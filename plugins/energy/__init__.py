@@ -15,9 +15,9 @@ ENERGY = Family(
     training="gradient",
     capabilities=frozenset({"sample", "path", "log_prob", "score", "energy"}),
     samplers={
-        "metropolis": {"num_steps": 200, "step_size": None, "denoise": 0},
-        "langevin": {"num_steps": 200, "step_size": None, "denoise": 0},
-        "rejection": {"num_cells": 512},
+        "metropolis": {"num_steps": 200, "step_size": None, "denoise": None},
+        "langevin": {"num_steps": 200, "step_size": None, "denoise": None},
+        "rejection": {"num_cells": 512, "denoise": None},
     },
     sampling_cost="num_steps gradients of the network; by rejection some passes",
     estimators={

@@ -67,9 +67,7 @@ def metropolis(
     return state.u
 
 
-def persist(
-    slope: Slope, u: Tensor, noise: Noise, *, num_steps: int, step_size: Tensor
-) -> tuple[Tensor, Tensor]:
+def persist(slope: Slope, u: Tensor, noise: Noise, *, num_steps: int, step_size: Tensor) -> tuple[Tensor, Tensor]:
     """The same with steps of one size, 0-d, and the mean probability (B,) with which each chain's were accepted."""
     state, total = State(u, *slope(u)), torch.zeros(len(u), device=u.device)
     sizes = step_size.expand(len(u), 1)

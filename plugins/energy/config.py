@@ -32,7 +32,7 @@ class EnergyConfig(Config):
     step_size: float = Field(
         0.1, gt=0, description="first Langevin step, squared deviations of the base; chains fit it as they go"
     )
-    num_chains: int = Field(4096, ge=1, description="chains kept between steps, no fewer than a batch (persistent_cd)")
+    num_chains: int = Field(512, ge=1, description="chains kept between steps, no fewer than a batch (persistent_cd)")
     restart: float = Field(0.05, ge=0, le=1, description="share of chains that begin anew at the base (persistent_cd)")
     regularization: float = Field(
         0.01, ge=0, description="weight of the squared tilt, of data and chains (persistent_cd)"

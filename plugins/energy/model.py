@@ -135,41 +135,41 @@ class EnergyModel(Model):
         return self._examples(self._draw(num, noise, sampler))
 
     def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
-        """A chain's states, from a draw of the base on."""
-        if sampler.name == "rejection":
-            raise UsageError("the sampler 'rejection' draws at once and has no path: use 'langevin' or 'metropolis'")
-        num_steps = whole(sampler, "num_steps")
-        shown = torch.linspace(0, num_steps, min(num_frames, num_steps + 1)).round().int().tolist()
+        """A chain's states, from a draw of the base on; by rejection, what was proposed first."""
+        num_steps = 1 if sampler.name == "rejection" else whole(sampler, "num_steps")
+        shown = torch.linspace(0, num_steps, min(num_frames, num_steps + 1)).round().int().tolist()[:-1]
         frames: list[Tensor] = []
 
         def look(step: int, u: Tensor) -> None:
             if step in shown:
                 frames.append(u.clone())
 
-        frames[-1:] = [self._draw(num, noise, sampler, look)]  # where a sampler denoises, that is its last move
-        labels = (*(f"step {step}" for step in shown[:-1]), "sample")
-        return SamplePath(frames=torch.stack([self._examples(u) for u in frames]), labels=labels)
+        frames.append(self._draw(num, noise, sampler, look))
+        first = ("first proposal",) if sampler.name == "rejection" else tuple(f"step {step}" for step in shown)
+        return SamplePath(frames=torch.stack([self._examples(u) for u in frames]), labels=(*first, "sample"))
 
     def _draw(self, num: int, noise: Noise, sampler: Sampler, look: Look = ignore) -> Tensor:
-        """(num, D) in u."""
+        """(num, D) in u, of data: without the noise that score matching put on it, unless the option denoise is 0."""
+        u = self._model_draw(num, noise, sampler, look)
+        asked, can = sampler.options["denoise"], self.config.training == "denoising_score_matching"
+        if asked and not can:
+            raise UsageError(
+                f"denoise is for a model of data with noise, and this one's training is '{self.config.training}': leave it 0"
+            )
+        # Its mean, given u (Saremi & Hyvärinen, 2019, eq. 4).
+        return u - self.config.noise_std**2 * self.slope(u)[1] if can and asked != 0 else u
+
+    def _model_draw(self, num: int, noise: Noise, sampler: Sampler, look: Look = ignore) -> Tensor:
+        """(num, D) in u, of exp(−E) / Z."""
         options = sampler.options
         if sampler.name == "rejection":
-            return self._envelope(whole(sampler, "num_cells")).draw(num, noise).float()
+            return self._envelope(whole(sampler, "num_cells")).draw(num, noise, look).float()
         start = noise.normal("start", (num, self.spec.num_dimensions), device=self.device)
         size = float(self.log_step_size.exp()) if options["step_size"] is None else options["step_size"]
         if size <= 0:
             raise UsageError(f"step_size is {size:g}, expected a number above 0")
         run = metropolis if sampler.name == "metropolis" else langevin
-        u = run(self.slope, start, noise, num_steps=whole(sampler, "num_steps"), step_size=size, look=look)
-        return self._denoised(u) if options.get("denoise") else u
-
-    def _denoised(self, u: Tensor) -> Tensor:
-        """The mean of what u is with noise (Saremi & Hyvärinen, 2019, eq. 4)."""
-        if self.config.training != "denoising_score_matching":
-            raise UsageError(
-                f"denoise is for a model of data with noise, and this one's training is '{self.config.training}': leave it 0"
-            )
-        return u - self.config.noise_std**2 * self.slope(u)[1]
+        return run(self.slope, start, noise, num_steps=whole(sampler, "num_steps"), step_size=size, look=look)
 
     def _examples(self, u: Tensor) -> Tensor:
         return self.base.colour(u).unflatten(1, self.spec.shape)
@@ -211,7 +211,7 @@ class EnergyModel(Model):
             return quadrature(self._tilt64, self.spec.num_dimensions, num_cells=num_steps, device=self.device)
         assert num is not None
         name = "rejection" if self.spec.num_dimensions <= ENERGY.max_dimensions["rejection"] else "metropolis"
-        draws = self._draw(min(num, MOST_DRAWS), noise.child("draws"), self.choose_sampler(name)).double()
+        draws = self._model_draw(min(num, MOST_DRAWS), noise.child("draws"), self.choose_sampler(name)).double()
         if estimator.name == "importance":
             return importance(self._tilt64, draws, noise=noise, num_samples=num)
         assert num_steps is not None

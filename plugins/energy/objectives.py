@@ -55,9 +55,7 @@ def persistent_cd(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
     return {**terms, "acceptance": acceptance.mean()}, Moved(u, acceptance)
 
 
-def denoising_score_matching(
-    model: EnergyModel, z: Tensor, noise: Noise
-) -> Taught:
+def denoising_score_matching(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
     """E ½‖σ∇E(ũ) − ε‖² / D with ũ = u + σ ε (Vincent, 2011, eq. 9, times σ²): the energy of data with that noise."""
     sigma = model.config.noise_std
     u = model.base.whiten(z.flatten(1))

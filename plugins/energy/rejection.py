@@ -12,7 +12,7 @@ from genpipe.errors import UsageError
 from genpipe.likelihoods.grid import Grid
 from genpipe.likelihoods.normalizer import Tilt, covering_grid
 from genpipe.noise import Noise
-from genpipe.plugins.energy.chains import Slope
+from genpipe.plugins.energy.chains import Look, Slope, ignore
 
 CANDIDATES = 4  # of a row in a round
 MOST_ROUNDS = 1000
@@ -27,8 +27,9 @@ class Envelope:
     heights: Tensor
     energy: Callable[[Tensor], Tensor]
 
-    def draw(self, num: int, noise: Noise) -> Tensor:
-        """(num, D): of the proposals, uniform in a cell drawn by its M, the first whose u < exp(−E) / M.
+    def draw(self, num: int, noise: Noise, look: Look = ignore) -> Tensor:
+        """(num, D): of the proposals, uniform in a cell drawn by its M, the first whose u < exp(−E) / M. look: called with
+        the first proposals of all.
 
         UsageError where an energy is found above the envelope, for then draws would lack what is there.
         """
@@ -46,6 +47,8 @@ class Envelope:
             cells = cells.clamp(max=len(cumulative) - 1)
             corners = self._corners(cells)
             proposed = corners + width * uniform[..., 2:]
+            if turn == 0:
+                look(0, proposed[:, 0].float())
             gain = -self.energy(proposed.flatten(0, 1).float()).double().unflatten(0, cells.shape) - self.heights[cells]
             self._check(gain, proposed)
             accepted = uniform[..., 1] < gain.exp()
@@ -53,7 +56,9 @@ class Envelope:
             done = accepted.any(dim=1)
             drawn[waiting[done]] = proposed[done, first[done]]
             waiting = waiting[~done]
-        raise UsageError(f"the sampler 'rejection' found no sample in {CANDIDATES * MOST_ROUNDS} proposals: use 'metropolis'")
+        raise UsageError(
+            f"the sampler 'rejection' found no sample in {CANDIDATES * MOST_ROUNDS} proposals: use 'metropolis'"
+        )
 
     def _corners(self, cells: Tensor) -> Tensor:
         """Lower corners (…, D) of cells (…)."""

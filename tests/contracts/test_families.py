@@ -175,7 +175,9 @@ def test_what_is_for_smaller_examples_is_refused_with_what_is_not(case: Case, tm
         (lambda name: model.log_prob(x, estimator=name), case.family.estimators),
     ):
         for name in set(names) - set(case.possible(names)):
-            with pytest.raises(UsageError, match=f"'{name}' .* at most {case.family.max_dimensions[name]} numbers.*: use '"):
+            with pytest.raises(
+                UsageError, match=f"'{name}' .* at most {case.family.max_dimensions[name]} numbers.*: use '"
+            ):
                 ask(name)
 
 

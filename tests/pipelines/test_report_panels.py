@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,6 +180,18 @@ def test_likelihoods_of_single_examples_are_those_that_the_table_sums_up(runs):
         assert panel.metrics["AUROC noise by log p"] == pytest.approx(
             (kept.nats["held_out"][:, None] > kept.nats["noise"]).mean(), abs=1e-12
         )
+
+
+def test_energies_rank_examples_and_are_not_shown_in_bits(runs):
+    contents = next(found for steps in runs.values() if (found := contents_of(steps)).spec.levels is not None)
+    assert contents.likelihoods is not None
+    energies = replace(contents.likelihoods, kind="unnormalized")
+    panel = likelihoods.panel(replace(contents, likelihoods=energies))
+    before = likelihoods.panel(contents)
+    assert panel.metrics == before.metrics
+    assert not panel.values["less_is_likelier"]
+    assert before.values["less_is_likelier"]
+    assert "no likelihood" in panel.values["kind"]
 
 
 def test_an_evaluation_without_likelihood_has_no_such_panel(stage, runs):

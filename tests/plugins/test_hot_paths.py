@@ -61,7 +61,7 @@ HOT_PATHS = [
     *(
         HotPath(
             "energy",
-            train=frozenset({"langevin_step_out"}),
+            train=frozenset({"langevin_step"}),
             sample=frozenset({op}),
             sampler={"name": name, "num_steps": 3},
             config={"channels": 4, "hidden": 16},

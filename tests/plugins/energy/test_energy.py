@@ -128,7 +128,10 @@ def test_every_estimator_of_log_z_agrees_with_the_closed_form() -> None:
     exact = model.log_normalizer({"name": "quadrature", "num_steps": 128})
     assert exact.nats == pytest.approx(truth, abs=1e-4)
     assert abs(exact.check or 0) < 1e-4
-    for estimator in ({"name": "ais", "num_samples": 32, "num_steps": 40}, {"name": "importance", "num_samples": 20000}):
+    for estimator in (
+        {"name": "ais", "num_samples": 32, "num_steps": 40},
+        {"name": "importance", "num_samples": 20000},
+    ):
         found = model.log_normalizer(estimator)
         assert found.standard_error is not None
         assert found.standard_error < 0.1
@@ -188,7 +191,9 @@ def test_log_z_follows_the_weights_and_is_found_once_for_all_examples() -> None:
 
 def test_what_is_for_the_plane_is_refused_for_images_with_what_to_use_instead() -> None:
     model = made(IMAGE)
-    with pytest.raises(UsageError, match="at most 2 numbers, and those of 'patches' have 30: use 'langevin' or 'metropolis'"):
+    with pytest.raises(
+        UsageError, match="at most 2 numbers, and those of 'patches' have 30: use 'metropolis' or 'langevin'"
+    ):
         model.sample(1, sampler="rejection")
     with pytest.raises(UsageError, match="use 'ais' or 'importance'"):
         model.log_normalizer("quadrature")
@@ -238,11 +243,22 @@ def test_a_chain_in_a_box_of_steep_walls_is_not_stuck_for_its_first_step_size() 
     torch.testing.assert_close(z.std(0), torch.full((2,), 2001**-0.5), rtol=0.2, atol=0)
 
 
-def test_only_a_model_of_data_with_noise_can_take_it_off() -> None:
+def test_the_path_of_rejection_is_what_was_proposed_first_and_what_was_taken() -> None:
+    path = quadratic().sample_path(50, sampler={"name": "rejection", "num_cells": 64}, seed=3)
+    assert path.labels == ("first proposal", "sample")
+    taken_at_once = (path.frames[0] == path.frames[1]).all(1)
+    assert 0 < taken_at_once.sum() < 50
+
+
+def test_only_a_model_of_data_with_noise_can_take_it_off_and_does() -> None:
     with pytest.raises(UsageError, match="persistent_cd"):
         made().sample(1, sampler={"denoise": 1})
-    x = made(training="denoising_score_matching").sample(3, sampler={"denoise": 1, "num_steps": 2})
-    assert x.shape == (3, 2)
+    model = quadratic(training="denoising_score_matching", noise_std=0.5)
+    model.tilt = Quadratic(1 / 3, (0.0, 0.0))  # type: ignore[assignment]
+    for denoise, variance in ((0, 0.75), (None, 0.75 * (1 - 0.25 / 0.75) ** 2)):
+        x = model.sample(3000, sampler={"name": "rejection", "num_cells": 64, "denoise": denoise})
+        z = (x - torch.tensor(PLANE.mean)) / torch.tensor(PLANE.std)
+        torch.testing.assert_close(z.var(0), torch.full((2,), variance), rtol=0.13, atol=0)
 
 
 # -- training -----------------------------------------------------------------------------------------------

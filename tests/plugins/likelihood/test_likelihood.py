@@ -175,6 +175,17 @@ def test_an_estimator_is_asked_about_the_first_examples_alone(num_shards):
     assert cells[NATS].num == 128
 
 
+@pytest.mark.parametrize("num_shards", [1, 8])
+def test_an_error_that_all_examples_share_is_not_averaged_away(num_shards):
+    def log_prob(x, y=None, *, estimator, seed=0, first_index=0):
+        return LogProb(x[:, 0].double(), "estimate", shared_error=0.3)
+
+    metric = prepared(POINTS, estimators=({"name": "ais"},))
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(5))
+    cell = score(metric, x, standard_normal, num_shards, estimators={"ais": log_prob})["AIS [nats]"]
+    assert cell.standard_error == pytest.approx(math.hypot(0.3, float(x[:, 0].double().std()) / 20), rel=1e-9)
+
+
 def test_nan_from_an_estimator_names_it():
     metric = prepared(POINTS, estimators=({"name": "ais"},))
     with pytest.raises(GenpipeError, match="ais gave NaN for 3 of 3"):
