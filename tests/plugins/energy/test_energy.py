@@ -13,7 +13,7 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
 from genpipe.model import Batch
 from genpipe.noise import Noise
-from genpipe.plugins.energy.base import GaussianBase
+from genpipe.plugins.energy.base import GaussianBase, log_normal
 from genpipe.plugins.energy.config import EnergyConfig
 from genpipe.plugins.energy.model import EnergyModel, build
 from genpipe.plugins.energy.objectives import OBJECTIVES
@@ -168,6 +168,50 @@ def test_few_temperatures_hold_log_z_between_two_bounds_and_the_gap_is_the_check
     assert answer.check is not None
     assert float(answer.check[0]) == pytest.approx(sum(gaps[-1]), abs=1e-5)
     assert answer.shared_error is not None
+
+
+class RingTilt(nn.Module):
+    """−log of eight narrow Gaussians over the standard normal, and 1.7: log Z is −1.7."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        angles = 2 * math.pi * torch.arange(8) / 8
+        self.centres, self.std = math.sqrt(2) * torch.stack([angles.cos(), angles.sin()], dim=1), 0.05
+
+    def forward(self, z: Tensor) -> Tensor:
+        squares = (z[:, None] - self.centres).square().sum(2) / self.std**2
+        log_ring = (-0.5 * squares).logsumexp(1) - math.log(8 * 2 * math.pi * self.std**2)
+        return log_normal(z) - log_ring + 1.7
+
+
+@pytest.mark.parametrize(
+    ("estimator", "tolerance"),
+    [
+        ({"name": "quadrature"}, 1e-3),
+        ({"name": "importance", "num_samples": 100_000}, 0.05),
+        pytest.param({"name": "ais", "num_samples": 500, "num_steps": 300}, 0.05, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_log_z_of_a_ring_of_narrow_modes_is_within_a_twentieth_of_a_nat(
+    estimator: dict[str, Any], tolerance: float
+) -> None:
+    model = made()
+    model.tilt = RingTilt()  # type: ignore[assignment]
+    found = model.log_normalizer(estimator)
+    assert found.nats == pytest.approx(-1.7, abs=tolerance)
+    assert found.upper is None or -1.75 < found.upper < -1.6
+
+
+def test_rejection_draws_all_modes_of_the_ring_alike() -> None:
+    model = made()
+    model.tilt = tilt = RingTilt()  # type: ignore[assignment]
+    z = (model.sample(2000, sampler="rejection") - torch.tensor(PLANE.mean)) / torch.tensor(PLANE.std)
+    distances = torch.cdist(z, tilt.centres)
+    assert (distances.min(1).values < 4 * tilt.std).float().mean() > 0.999
+    counts = torch.bincount(distances.argmin(1), minlength=8).double()
+    assert float(((counts - 250) ** 2 / 250).sum()) < 24.3  # the 0.1 % point of chi-squared with 7 degrees of freedom
 
 
 def test_importance_says_how_much_of_the_density_its_draws_never_reached() -> None:
