@@ -1,9 +1,9 @@
-"""Denoising diffusion in discrete time: loss, variational bound, samples."""
+"""Denoising diffusion: loss, levels to sample at, variational bound, probability flow, score."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,270 +11,189 @@ from torch import Tensor
 from genpipe import ops
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
-from genpipe.likelihoods.probability_flow import ProbabilityFlow, warped_times
-from genpipe.model import Estimator, LogProb, Model, SamplePath, Sampler
+from genpipe.model import Batch, Estimator, LogProb, Optimizers, Sampler
 from genpipe.noise import Noise
-from genpipe.ops import samplers, schedules
+from genpipe.ops import loss_weights, samplers, schedules
 from genpipe.plugins.diffusion import DIFFUSION
+from genpipe.plugins.diffusion.bound import VariationalBound
 from genpipe.plugins.diffusion.config import DiffusionConfig
-from genpipe.plugins.diffusion.network import ResidualMLP, UNet
+from genpipe.plugins.diffusion.denoising_model import DenoisingModel, Descent, guidance_of, num_steps_of
+from genpipe.plugins.diffusion.ladder import Ladder, divided, levels, spread
 
-GOLDEN = (math.sqrt(5) - 1) / 2
 MOST_NOISE = -10.0  # λ at which the flow ends: z has e^-5 of x's deviation there, and ε̂'s error is divided by that
 
+# Karras et al. (2022), table 1, in the data's units.
+SIGMA_DATA, SIGMA_MIN, SIGMA_MAX = 0.5, 0.002, 80.0
+LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 
-class Diffusion(Model):
-    """q(x_t | z) = N(√ᾱ_t z, (1 − ᾱ_t) I) for t = 0 … T−1, and a network that predicts its noise or v.
 
-    Buffers, from the configuration: alpha_bar (T,) float64; log_snr (T,) float32, λ_t; cumulative_weights (T,)
-    float64, the share of the fall of λ up to each t, from which t is drawn as the bound weighs it;
-    kl_weights, kl_constants (T,) float64, of the bound's terms.
+class Diffusion(DenoisingModel):
+    """x = α u + σ ε with α² + σ² = 1, and a network that predicts its noise or v = α ε − σ u.
+
+    u is z, and for `edm` z / sigma_data, of mean square 1. With that EDM's preconditioned F is −v: D = c_skip x + c_out F
+    of the exploding x/α is the û = α x − σ v̂ of here (Karras et al., 2022, table 1), so that they share the rest.
+
+    Buffer: sigma_data () float64, measured on the first training batch for `edm`, 1 for the others.
     """
 
     config: DiffusionConfig
-    alpha_bar: Tensor
-    log_snr: Tensor
-    cumulative_weights: Tensor
-    kl_weights: Tensor
-    kl_constants: Tensor
+    sigma_data: Tensor
 
     def __init__(self, config: DiffusionConfig, spec: DataSpec) -> None:
         super().__init__(DIFFUSION, config, spec)
-        if spec.event == "image":
-            self.network: torch.nn.Module = UNet(
-                spec.shape,
-                channels=config.channels,
-                multipliers=config.channel_multipliers,
-                num_blocks=config.num_blocks,
-                attention=config.attention,
-                dropout=config.dropout,
-                levels=spec.levels if config.fourier_features else None,
-            )
-        else:
-            self.network = ResidualMLP(
-                spec.num_dimensions,
-                hidden=config.hidden,
-                num_blocks=config.num_blocks,
-                dropout=config.dropout,
-            )
-        alpha_bar = schedules.alpha_bar(config.schedule, config.num_timesteps)
-        log_snr = schedules.log_snr(alpha_bar)
-        # The bound is an integral over λ (Kingma et al., 2021, eq. 18): each t > 0 weighs what λ falls by there.
-        weights = torch.cat([torch.zeros(1, dtype=torch.float64), log_snr[:-1] - log_snr[1:]])
-        # q = β̃_t / σ_t² of `log_density`; there is no term at t = 0.
-        ratio = torch.ones_like(alpha_bar)
-        if config.variance_type == "fixed_large":
-            ratio[1:] = (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
-        self.register_buffer("kl_weights", 0.5 * ratio * weights.expm1(), persistent=False)
-        constants = 0.5 * spec.num_dimensions * (ratio - 1 - ratio.log())
-        self.register_buffer("kl_constants", constants, persistent=False)
-        self.register_buffer("alpha_bar", alpha_bar, persistent=False)
-        self.register_buffer("log_snr", log_snr.float(), persistent=False)
-        self.register_buffer("cumulative_weights", (weights / weights.sum()).cumsum(0), persistent=False)
-        self.bounded = spec.levels is not None or spec.low is not None
+        self.ladder = Ladder(config.schedule, config.num_timesteps)
+        self.is_edm = config.prediction_type == "edm"
+        self.predicts = "epsilon" if config.prediction_type == "epsilon" else "v_prediction"
+        self.bound = VariationalBound(ladder=self.ladder, variance_type=config.variance_type)
+        self.register_buffer("sigma_data", torch.tensor(SIGMA_DATA if self.is_edm else 1.0, dtype=torch.float64))
+
+    @property
+    def unit(self) -> Tensor:
+        return self.sigma_data
 
     # -- training -------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+        if self.is_edm and step == 0:
+            z = batch.z.double()
+            optimizers.sum("data", torch.stack([torch.full_like(z.sum(), z.numel()), z.square().sum()]))
+        return super().train_step(batch, optimizers, step)
+
+    def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
+        if "data" in totals:
+            num, squares = totals["data"]
+            # The root mean square: of centred data it is the deviation, of others what makes input and target of size 1.
+            self.sigma_data.copy_((squares / num).sqrt())
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         """Mean squared error of the predicted noise (Ho et al., 2020, eq. 14), or of v.
 
-        A share `bound_share` of the examples draws t in proportion to the drop of log-SNR there: with the error
-        in ε that is the bound itself (Kingma et al., 2021, eq. 17-18) up to a constant; the others draw t
-        uniformly, which is the simple loss that favours how samples look. Which, and where, follows the Kronecker
-        sequence frac(u + i·golden ratio) over global example indices i, so that any run of examples covers all
-        noise levels evenly, on any number of workers.
+        A share `bound_share` of the examples draws its level in proportion to the drop of log-SNR there: with the
+        error in ε that is the bound itself (Kingma et al., 2021, eq. 17-18) up to a constant. The others draw theirs
+        evenly, or for `edm` with log σ normal (Karras et al., 2022, table 1): the loss that favours how samples look.
         """
-        num, share = len(z), self.config.bound_share
-        start = noise.at(0).uniform("timestep", (1,), dtype=torch.float64, device=z.device)
-        indices = torch.arange(noise.first_index, noise.first_index + num, dtype=torch.float64, device=z.device)
-        u = (start + indices * GOLDEN) % 1.0
-        for_bound = u < share
-        t_bound = torch.searchsorted(self.cumulative_weights, u / share if share > 0 else u, right=True)
-        t_simple = ((u - share) / (1 - share) * self.config.num_timesteps).long() if share < 1 else t_bound
-        t = torch.where(for_bound, t_bound, t_simple).clamp_(0, self.config.num_timesteps - 1)
-        key, first_index = noise.key("noise"), noise.first_index
-        x = ops.q_sample(z, t, self.alpha_bar, key=key, first_index=first_index)
-        output = self.network(x, self.log_snr[t]).float()
+        u = z / self.sigma_data
+        for_bound, u_bound, u_simple = divided(spread(noise, len(z), z.device), self.config.bound_share)
+        log_snr = torch.where(for_bound, self.ladder.log_snr[self.ladder.as_the_bound(u_bound)], self._drawn(u_simple))
+        level, key = levels(log_snr), noise.key("noise")
+        x = ops.q_sample(u, None, level, key=key, first_index=noise.first_index)
+        output = self.network(x, log_snr.float(), self.network.hide_labels(y, noise), self.unit)
         errors = ops.diffusion_loss(
             output,
-            z,
-            t,
-            self.alpha_bar,
+            u,
+            None,
+            level,
+            weights=torch.where(for_bound, self._bound_weights(level), self._simple_weights(level)),
             key=key,
-            first_index=first_index,
-            prediction_type=self.config.prediction_type,
+            first_index=noise.first_index,
+            prediction_type=self.predicts,
         )
-        if self.config.prediction_type == "v_prediction":
-            # ‖ε − ε̂‖² = ᾱ_t ‖v − v̂‖², which is what the bound weighs.
-            errors = errors * torch.where(for_bound, self.alpha_bar[t].float(), 1.0)
-        loss = errors.mean() / self.spec.num_dimensions
-        return {"loss": loss}
+        return {"loss": errors.mean() / self.spec.num_dimensions}
 
-    def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """√ᾱ_t and √(1 − ᾱ_t), float32 (B, 1, …), computed in float64: 1 − ᾱ_0 is about 1e-5."""
-        alpha_bar = self.alpha_bar[t].reshape(-1, *[1] * (like.ndim - 1))
-        return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
+    def _drawn(self, u: Tensor) -> Tensor:
+        """λ of the levels that the simple loss looks at."""
+        if not self.is_edm:
+            return self.ladder.log_snr[self.ladder.evenly(u)]
+        log_sigma = LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.special.ndtri(u) - self.sigma_data.log()
+        return (-2 * log_sigma).clamp(self.ladder.log_snr[-1], self.ladder.log_snr[0])
+
+    def _bound_weights(self, level: Tensor) -> Tensor:
+        # ‖ε − ε̂‖² = α² ‖v − v̂‖², which is what the bound weighs.
+        return torch.ones_like(level[:, 0]) if self.predicts == "epsilon" else level[:, 0].square()
+
+    def _simple_weights(self, level: Tensor) -> Tensor:
+        if self.config.min_snr_gamma is None:
+            return torch.ones_like(level[:, 0])
+        return loss_weights.min_snr(level, self.predicts, self.config.min_snr_gamma)
 
     # -- denoising ------------------------------------------------------------------------------------------
 
-    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        """x̂₀ (B, *event) for x_t and t (B,) int64; clipped to the data's range where it has one."""
-        signal, sigma = self._scales(t, x)
-        output = self.network(x, self.log_snr[t]).float()
-        x0 = (x - sigma * output) / signal if self.config.prediction_type == "epsilon" else signal * x - sigma * output
-        return x0.clamp(-1, 1) if self.config.clip and self.bounded else x0
+    def predict(self, x: Tensor, log_snr: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """û and ε̂, (B, *event) each, in x (B, *event) at λ (B,) float64; û clipped to the data's range."""
+        alpha, sigma = (s.float().reshape(-1, *[1] * (x.ndim - 1)) for s in levels(log_snr).unbind(1))
+        output = self.network(x, log_snr.float(), y, self.unit)
+        if self.predicts == "epsilon":
+            u, e = (x - sigma * output) / alpha, output
+        else:
+            u, e = alpha * x - sigma * output, sigma * x + alpha * output
+        if self.bounded:
+            limit = 1 / self.sigma_data.float()
+            u = u.clamp(-limit, limit)
+        return u, e
 
-    def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
-        """The sampler's steps over `num_steps` timesteps, spaced "trailing"; `eta` is DDIM's."""
-        return self._descend(num, noise, sampler, self._timesteps(sampler), lambda step, x: None)
-
-    def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
-        """x_t at evenly spaced steps, pure noise first."""
-        timesteps = self._timesteps(sampler)
-        shown = torch.linspace(0, len(timesteps), min(num_frames, len(timesteps) + 1)).round().int().tolist()
-        frames: dict[int, Tensor] = {}
-
-        def look(step: int, x: Tensor) -> None:
-            if step in shown and step not in frames:  # a solver may evaluate the network twice in a step
-                frames[step] = x.clone()
-
-        last = self._descend(num, noise, sampler, timesteps, look)
-        labels = (*(f"t = {timesteps[step]}" for step in shown[:-1]), "sample")
-        return SamplePath(frames=torch.stack([*(frames[step] for step in shown[:-1]), last]), labels=labels)
-
-    def _timesteps(self, sampler: Sampler) -> list[int]:
-        """Those that the sampler passes, noisiest first."""
-        asked = sampler.options["num_steps"]
-        num_steps = min(self.config.num_sampling_steps, self.config.num_timesteps) if asked is None else int(asked)
-        if not 1 <= num_steps <= self.config.num_timesteps:
-            raise UsageError(f"num_steps is {num_steps}, expected 1 … {self.config.num_timesteps} (num_timesteps)")
-        return schedules.timesteps(self.config.num_timesteps, num_steps)
-
-    def _descend(
-        self, num: int, noise: Noise, sampler: Sampler, timesteps: list[int], look: Callable[[int, Tensor], None]
-    ) -> Tensor:
-        """From pure noise down the timesteps. look: called with each step and the x that the network sees there."""
+    def descent(self, sampler: Sampler) -> Descent:
+        """Timesteps spaced "trailing"; σ/α as Karras et al. (2022), eq. 5, for `edm` and the flow's own solvers."""
         assert sampler.name is not None
+        scale = float(self.sigma_data)
+        if self.is_edm or sampler.name in ("heun", "euler"):
+            ends = self.ladder.log_snr[[0, -1]].neg().div(2).exp().tolist()
+            sigmas = schedules.karras_sigmas(
+                num_steps_of(sampler), max(SIGMA_MIN / scale, ends[0]), min(SIGMA_MAX / scale, ends[1])
+            )[:-1]
+            log_snr = -2 * sigmas.log()
+            names = [f"σ = {sigma * scale:.3g}" for sigma in sigmas.tolist()]
+        else:
+            num_steps = num_steps_of(sampler)
+            if num_steps > len(self.ladder):
+                raise UsageError(f"num_steps is {num_steps}, expected 1 … {len(self.ladder)} (num_timesteps)")
+            timesteps = schedules.timesteps(len(self.ladder), num_steps)
+            log_snr = self.ladder.log_snr.cpu()[timesteps]
+            names = [f"t = {t}" for t in timesteps]
         eta = float(sampler.options.get("eta") or 0.0)
         if not 0 <= eta <= 1:
-            raise UsageError(f"eta is {eta}, expected 0 … 1")
+            raise UsageError(f"eta is {eta:g}, expected 0 … 1")
         stages = samplers.plan(
             sampler.name,
-            schedules.descent(self.alpha_bar.cpu(), timesteps),
-            self.config.prediction_type,
-            clip=1.0 if self.config.clip and self.bounded else None,
+            torch.cat([levels(log_snr), torch.tensor([[1.0, 0.0]], dtype=torch.float64)]),
+            self.predicts,
+            guidance_scale=guidance_of(sampler),
+            clip=1 / scale if self.bounded else None,
             eta=eta,
-            variance_type=self.config.variance_type,
         )
+        return Descent(stages, log_snr.tolist(), names)
 
-        def predict(x: Tensor, step: int) -> Tensor:
-            look(step, x)
-            return self.network(x, self.log_snr[timesteps[step]].expand(num)).float()
-
-        x = noise.normal("start", (num, *self.spec.shape), device=self.device)
-        return samplers.sample(
-            stages, x, predict, key=lambda step: noise.key(f"step {timesteps[step]}"), first_index=noise.first_index
-        )
-
-    # -- the bound ------------------------------------------------------------------------------------------
+    # -- what it knows of log p -----------------------------------------------------------------------------
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
-        """An unbiased estimate (B,) of the variational bound, nats, with its standard error.
+        """The variational bound (B,), nats, by `num_bound_evaluations` of the network: see `VariationalBound`."""
 
-        −log p(z) ≤ L_T + Σ_{t≥1} L_t + L_0 (Ho et al., 2020, eq. 5). L_T = KL(q(x_{T−1} | z) ‖ N(0, I)) is exact. L_t
-        is the KL of Gaussians with the variances β̃_t, of the posterior, and σ_t², by `variance_type`: with
-        q = β̃_t / σ_t² it is ½ D (q − 1 − log q) + ½ q (e^{λ_{t−1} − λ_t} − 1) ‖ε − ε̂‖² (eq. 8 and Kingma et al.,
-        2021, eq. 14). L_0 = −log N(z; x̂₀(x_0), (1 − ᾱ_0)/ᾱ_0 I) is a density, for z is continuous.
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return self.predict(x, self.ladder.log_snr[t], y)[0]
 
-        fixed_large bounds tighter where the noise is finer than the data's own spread: there σ_t² = β_t is the best
-        variance, and with β̃_t the first few t, over which λ falls by a unit or so each, cost 0.4 nats a dimension.
-
-        The sum over t is estimated from `num_bound_evaluations` timesteps per example, drawn in proportion to
-        λ_{t−1} − λ_t, two from each of equal strata; the spread within strata gives the standard error.
-        """
-        num_strata = self.config.num_bound_evaluations // 2
-        last = float(self.alpha_bar[-1])
-        prior = 0.5 * (last * z.square() - last - math.log1p(-last)).flatten(1).sum(1).double()
-        u = noise.uniform("timesteps", (len(z), num_strata, 2), dtype=torch.float64, device=z.device)
-        u = (u + torch.arange(num_strata, device=z.device)[:, None]) / num_strata
-        t = torch.searchsorted(self.cumulative_weights, u, right=True).clamp(1, self.config.num_timesteps - 1)
-        terms = torch.stack(
-            [self._term(z, t[:, k, j], noise.child(f"{k}/{j}")) for k in range(num_strata) for j in (0, 1)],
-            dim=1,
-        ).unflatten(1, (num_strata, 2))
-        zero = torch.zeros(len(z), dtype=torch.int64, device=z.device)
-        first = torch.stack([self._reconstruction(z, zero, noise.child(f"first/{j}")) for j in (0, 1)], dim=1)
-        halves = (terms[..., 0] - terms[..., 1]) / 2  # a pair's mean has this squared as its unbiased variance
-        variance = halves.square().sum(1) / num_strata**2 + ((first[:, 0] - first[:, 1]) / 2).square()
-        nats = -(prior + float(self.kl_constants.sum()) + terms.mean((1, 2)) + first.mean(1))
-        return LogProb(nats, "lower_bound", variance.sqrt())
-
-    def _term(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
-        """L_t without its constant, over the share with which t is drawn: (B,) float64, for t (B,) ≥ 1."""
-        shares = self.cumulative_weights[t] - self.cumulative_weights[t - 1]
-        return self.kl_weights[t] * self._squared_error(z, t, noise) / shares
-
-    def _reconstruction(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
-        """L_0, (B,) float64: in units of its own standard deviation the error of x̂₀ is that of ε̂."""
-        log_variance = -float(schedules.log_snr(self.alpha_bar)[0])
-        constant = self.spec.num_dimensions * (math.log(2 * math.pi) + log_variance)
-        return 0.5 * (self._squared_error(z, t, noise) + constant)
-
-    def _squared_error(self, z: Tensor, t: Tensor, noise: Noise) -> Tensor:
-        """An unbiased estimate of E ‖ε − ε̂‖² = SNR_t E ‖z − x̂₀‖², (B,) float64.
-
-        Where there is little noise ε̂ knows little of ε, and ‖ε − ε̂‖² scatters as ‖ε‖² does, whose mean D is known:
-        ᾱ_t² (‖ε‖² − D) is taken off as a control variate, with the weight that is right for data N(0, I).
-        """
-        x, e = ops.q_sample_with_noise(z, t, self.alpha_bar, noise.key("noise"), first_index=noise.first_index)
-        squares = (z - self.denoise(x, t)).double().square().flatten(1).sum(1)
-        surplus = e.double().square().flatten(1).sum(1) - self.spec.num_dimensions
-        return self.log_snr[t].double().exp() * squares - self.alpha_bar[t].square() * surplus
-
-    # -- the probability flow -------------------------------------------------------------------------------
+        return self._in_z(self.bound.estimate(z / self.sigma_data, denoise, noise, self.config.num_bound_evaluations))
 
     def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
         """log p (B,) along the deterministic flow that has the model's marginals (Song et al., 2021, sec. 4.3).
 
-        Heun's method over num_steps steps, and num_samples random signs for the trace, or none up to 8 dimensions. It is the density of data with the noise of t = 0, of deviation √(1 − ᾱ_0), whereas the bound
-        is of the model that then denoises once more. Its check is the solver's, see `ProbabilityFlow.log_prob`.
+        It is the density of data with the noise of t = 0, of deviation √(1 − ᾱ_0), whereas the bound is of the model
+        that then denoises once more.
         """
+        assert estimator.num_steps is not None
+        assert estimator.num_samples is not None
+
+        def velocity(x: Tensor, angle: float) -> Tensor:
+            """dx/dφ = v̂ where α = cos φ and σ = sin φ (Salimans & Ho, 2022, appendix D)."""
+            log_snr = torch.full((len(x),), -2 * math.log(math.tan(angle)), dtype=torch.float64, device=x.device)
+            output = self.network(x, log_snr.float(), y, self.unit)
+            if self.predicts == "v_prediction":
+                return output
+            return (output - math.sin(angle) * x) / math.cos(angle)
+
+        first, last = float(self.ladder.log_snr[0]), max(float(self.ladder.log_snr[-1]), MOST_NOISE)
+        ends = math.atan(math.exp(-first / 2)), math.atan(math.exp(-last / 2))
         num_steps, num_probes = estimator.num_steps, estimator.num_samples
-        assert num_steps is not None
-        assert num_probes is not None
-        if num_steps % 2:
-            raise UsageError(f"probability_flow: num_steps is {num_steps}, expected an even number: half are a check")
-        first, last = (_angle(max(float(self.log_snr[t]), MOST_NOISE)) for t in (0, -1))
-        flow = ProbabilityFlow(
-            velocity=self._velocity,
-            times=warped_times(first, last, num_steps),
-            noise=noise,
-            num_probes=num_probes,
-        )
-        return flow.log_prob(z)
-
-    def _predict(self, x: Tensor, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
-        """The noise ε̂ and v̂ = α ε̂ − σ x̂₀, (B, *event) each, in x = α z + σ ε with α² + σ² = 1."""
-        log_snr = torch.full((len(x),), 2 * math.log(alpha / sigma), device=x.device)
-        output = self.network(x, log_snr).float()
-        if self.config.prediction_type == "epsilon":
-            return output, (output - sigma * x) / alpha
-        return sigma * x + alpha * output, output
-
-    def _velocity(self, x: Tensor, angle: float) -> Tensor:
-        """dx/dφ = v̂ where α = cos φ and σ = sin φ (Salimans & Ho, 2022, appendix D)."""
-        return self._predict(x, math.cos(angle), math.sin(angle))[1]
+        return self._in_z(self.flow_log_prob(z / self.sigma_data, velocity, ends, noise, num_steps, num_probes))
 
     def log_density_gradient(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
-        """The score (B, *event) of data with the noise of t = 0, which is as near as the network comes: −ᾱ_0^½ ε̂ / σ_0."""
-        angle = _angle(float(self.log_snr[0]))
-        alpha, sigma = math.cos(angle), math.sin(angle)
-        return -alpha / sigma * self._predict(alpha * z, alpha, sigma)[0]
+        """The score (B, *event) of data with the noise of t = 0, as near as the network comes: −α_0 ε̂ / σ_0."""
+        first = self.ladder.log_snr[0].expand(len(z))
+        (alpha, sigma), *_ = levels(first[:1]).tolist()
+        _, e = self.predict(alpha * z / self.sigma_data, first, y)
+        return -alpha / sigma * e / self.sigma_data
 
-
-def _angle(log_snr: float) -> float:
-    """φ in x = cos φ z + sin φ ε."""
-    return math.atan(math.exp(-log_snr / 2))
+    def _in_z(self, answer: LogProb) -> LogProb:
+        nats = answer.nats - self.spec.num_dimensions * self.sigma_data.log()
+        return LogProb(nats, answer.kind, answer.standard_error, answer.check)
 
 
 def build(config: DiffusionConfig, spec: DataSpec) -> Diffusion:

@@ -83,8 +83,12 @@ class Case:
         return [name for name in names if size <= self.family.max_dimensions.get(name, size)]
 
     def build(self, seed: int = 0, **options: Any) -> Model:
-        config = self.family.config_class(**{**self.options, **options})
+        config = self.family.config_class(**{**self.options, **self._small(), **options})
         return build_model(self.family, config, self.split.spec, seed=seed)
+
+    def _small(self) -> dict[str, Any]:
+        """Sets of examples that batches of eight can be cut between."""
+        return {"coupling_size": 4} if "coupling_size" in self.family.config_class.model_fields else {}
 
 
 def defaults() -> list[Case]:

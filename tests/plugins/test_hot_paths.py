@@ -51,7 +51,18 @@ HOT_PATHS = [
             config={"channels": 8},
             never=frozenset({"aten::randn", "aten::randn_like", "aten::normal_"}),
         )
-        for name in ("ddpm", "ddim", "dpmsolver++")
+        for name in ("ddpm", "ddim", "dpmsolver++", "heun", "euler")
+    ),
+    *(
+        HotPath(
+            "flow_matching",
+            train=frozenset({"q_sample", "diffusion_loss_with_slope", "scale_rows_"}),
+            sample=frozenset({"sampler_step_out"}),
+            sampler={"name": "heun", "num_steps": 2},
+            config={"channels": 8, "coupling": coupling, "coupling_size": 4},
+            never=frozenset({"aten::randn", "aten::randn_like", "aten::normal_"}),
+        )
+        for coupling in ("independent", "optimal_transport")
     ),
     HotPath(
         "vqvae",
