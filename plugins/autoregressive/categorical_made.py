@@ -49,18 +49,15 @@ class CategoricalMADE(LevelNetwork):
 
     def nll(self, x: Tensor, y: Tensor | None) -> Tensor:
         tokens = self.raster.flatten(x).contiguous()
-        return -mean_over_orders([-self._nll(tokens, y, which) for which in range(self.num_orders)])
+        return -mean_over_orders(lambda orders: -self._nll(tokens, y, orders), len(x), self.num_orders, x.device)
 
     def training_nll(self, x: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
-        """Each example under an order of its own, whose mean over orders bounds that of their mean probability."""
-        tokens = self.raster.flatten(x).contiguous()
-        orders = order_of_each(len(tokens), self.num_orders, noise, x.device)
-        return by_order(
-            orders, self.num_orders, lambda which, rows: self._nll(tokens[rows], None if y is None else y[rows], which)
-        )
+        """Each example in an order of its own: on average no less than `nll`."""
+        orders = order_of_each(len(x), self.num_orders, noise, x.device)
+        return self._nll(self.raster.flatten(x).contiguous(), y, orders)
 
-    def _nll(self, tokens: Tensor, y: Tensor | None, which: int) -> Tensor:
-        return ops.categorical_nll(self.made(self.embedding(tokens), y, which).flatten(1), tokens)
+    def _nll(self, tokens: Tensor, y: Tensor | None, orders: Tensor) -> Tensor:
+        return ops.categorical_nll(self.made(self.embedding(tokens), y, orders).flatten(1), tokens)
 
     def sample(self, num: int, y: Tensor | None, noise: Noise, device: torch.device) -> Tensor:
         u = noise.uniform("pixels", (num, self.raster.length), device=device)

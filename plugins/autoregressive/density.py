@@ -55,23 +55,20 @@ class MADEDensity(Model):
         logits, means, log_scales = out.float().chunk(3, dim=-1)
         return logits, means, log_scales.clamp(min=MIN_LOG_SCALE)
 
-    def _log_prob(self, z: Tensor, y: Tensor | None, which: int) -> Tensor:
-        logits, means, log_scales = self._components(self.made(z[..., None], y, which))
+    def _log_prob(self, z: Tensor, y: Tensor | None, orders: Tensor) -> Tensor:
+        logits, means, log_scales = self._components(self.made(z[..., None], y, orders))
         e = (z[..., None] - means) * (-log_scales).exp()
         parts = logits.log_softmax(-1) - 0.5 * e.square() - log_scales - 0.5 * LOG_2PI
         return parts.logsumexp(-1).sum(1)
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
         """Nats per dimension."""
-        num_orders = self.config.num_orders
-        orders = order_of_each(len(z), num_orders, noise, z.device)
-        log_prob = by_order(
-            orders, num_orders, lambda which, rows: self._log_prob(z[rows], None if y is None else y[rows], which)
-        )
-        return {"loss": -log_prob.mean() / self.spec.num_dimensions}
+        orders = order_of_each(len(z), self.config.num_orders, noise, z.device)
+        return {"loss": -self._log_prob(z, y, orders).mean() / self.spec.num_dimensions}
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
-        return mean_over_orders([self._log_prob(z, y, which) for which in range(self.config.num_orders)])
+        num_orders = self.config.num_orders
+        return mean_over_orders(lambda orders: self._log_prob(z, y, orders), len(z), num_orders, z.device)
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         size = (num, self.spec.num_dimensions)

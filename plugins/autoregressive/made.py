@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from genpipe import ops
 from genpipe.dropout import Dropout
+from genpipe.plugins.autoregressive.orders import by_order
 
 
 class MADE(nn.Module):
@@ -56,27 +57,35 @@ class MADE(nn.Module):
         """(D,), the numbers in the order in which they are drawn."""
         return self.ranks[which].argsort()
 
-    def forward(self, x: Tensor, y: Tensor | None = None, which: int = 0) -> Tensor:
-        h = self._hidden(x, y, which)
-        weight = self.head.weight.unflatten(0, (self.num, -1)) * self._seen_by(which)[:, None]
-        return F.linear(h, weight.flatten(0, 1), self.head.bias).unflatten(1, (self.num, -1))
+    def forward(self, x: Tensor, y: Tensor | None, orders: Tensor) -> Tensor:
+        """orders: (B,), which order each example is seen in."""
+        h = by_order(orders, self.num_orders, lambda which, rows: self._first(x[rows], which))
+        h = self._between(h, y)
+        return by_order(orders, self.num_orders, lambda which, rows: self._last(h[rows], which))
 
     def at(self, x: Tensor, y: Tensor | None, which: int, number: int) -> Tensor:
-        """(B, num_out), what `forward` gives for one number."""
-        weight = self.head.weight.unflatten(0, (self.num, -1))[number] * self._seen_by(which)[number]
-        return F.linear(self._hidden(x, y, which), weight, self.head.bias.unflatten(0, (self.num, -1))[number])
+        """(B, num_out), what `forward` gives for one number under one order."""
+        weight, bias = (t.unflatten(0, (self.num, -1))[number] for t in (self.head.weight, self.head.bias))
+        return F.linear(self._between(self._first(x, which), y), weight * self._seen_by(which)[number], bias)
 
-    def _seen_by(self, which: int) -> Tensor:
-        """(D, hidden), the hidden units that each number sees: those which know no more than comes before it."""
-        return (self.ranks[which][:, None] >= self.sees).to(self.head.weight)
-
-    def _hidden(self, x: Tensor, y: Tensor | None, which: int) -> Tensor:
+    def _first(self, x: Tensor, which: int) -> Tensor:
         mask = (self.sees[:, None] > self.ranks[which]).to(x)
         weight = self.stem.weight.unflatten(1, (self.num, -1)) * mask[..., None]
-        h = F.linear(x.flatten(1), weight.flatten(1), self.stem.bias)
+        return F.linear(x.flatten(1), weight.flatten(1), self.stem.bias)
+
+    def _between(self, h: Tensor, y: Tensor | None) -> Tensor:
+        """What all orders share, so that the whole batch goes through it together."""
         if self.label is not None:
             h = h + self.label(y)
         for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
             inner = F.silu(F.linear(F.silu(h), first.weight * self.within, first.bias))
             h = h + F.linear(self.dropout(inner), second.weight * self.within, second.bias)
-        return F.silu(h)
+        return self.dropout(F.silu(h))
+
+    def _last(self, h: Tensor, which: int) -> Tensor:
+        weight = self.head.weight.unflatten(0, (self.num, -1)) * self._seen_by(which)[:, None]
+        return F.linear(h, weight.flatten(0, 1), self.head.bias).unflatten(1, (self.num, -1))
+
+    def _seen_by(self, which: int) -> Tensor:
+        """(D, hidden), the hidden units that each number sees: those which know no more than comes before it."""
+        return (self.ranks[which][:, None] >= self.sees).to(self.head.weight)

@@ -17,21 +17,19 @@ def order_of_each(num: int, num_orders: int, noise: Noise, device: torch.device)
     return noise.randint("order", num_orders, (num, 1), device=device)[:, 0]
 
 
-def rows_by_order(orders: Tensor, num_orders: int) -> list[tuple[int, Tensor]]:
-    """(order, its rows) for each order that occurs."""
-    found = [(which, (orders == which).nonzero()[:, 0]) for which in range(num_orders)]
-    return [(which, rows) for which, rows in found if len(rows)]
-
-
 def by_order(orders: Tensor, num_orders: int, f: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """f(order, rows) for the rows of each order, (len(orders), …) together."""
+    """f(order, rows), (len(rows), …), for the rows of each order in `orders`, (B,): all together, (B, …)."""
     if num_orders == 1 or len(orders) == 0:
         return f(0, torch.arange(len(orders), device=orders.device))
-    parts = [(rows, f(which, rows)) for which, rows in rows_by_order(orders, num_orders)]
-    together = torch.cat([rows for rows, _ in parts])
-    return torch.cat([part for _, part in parts])[together.argsort()]
+    rows = [(orders == which).nonzero()[:, 0] for which in range(num_orders)]
+    parts = [f(which, of_it) for which, of_it in enumerate(rows) if len(of_it)]
+    return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
-def mean_over_orders(log_probs: list[Tensor]) -> Tensor:
-    """log of the mean probability, (B,), of each order's log-probabilities: a probability as exact as theirs."""
-    return log_probs[0] if len(log_probs) == 1 else ops.log_mean_exp(torch.stack(log_probs))
+def mean_over_orders(log_prob: Callable[[Tensor], Tensor], num: int, num_orders: int, device: torch.device) -> Tensor:
+    """log of the mean probability, (B,), of `num` examples over the orders: as exact as that of each.
+
+    log_prob: of all examples in the orders given, (B,).
+    """
+    each = [log_prob(torch.full((num,), which, device=device)) for which in range(num_orders)]
+    return each[0] if num_orders == 1 else ops.log_mean_exp(torch.stack(each))

@@ -17,6 +17,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from genpipe.components import load_reference
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
+from genpipe.dropout import masks_of
 from genpipe.errors import UsageError
 from genpipe.model import Model
 from genpipe.noise import Noise
@@ -56,18 +57,19 @@ def test_the_jacobian_is_strictly_triangular_in_each_order(num):
     made = MADE(num, 2, 3, hidden=16, num_layers=2, num_orders=4, dropout=0.0, num_classes=2).double()
     x, y = torch.randn(1, num, 2, dtype=torch.float64), torch.tensor([1])
     for which in range(4):
+        orders = torch.tensor([which])
 
-        def outputs(x: Tensor, which: int = which) -> Tensor:
-            return made(x, y, which)[0]
+        def outputs(x: Tensor, orders: Tensor = orders) -> Tensor:
+            return made(x, y, orders)[0]
 
         jacobian = torch.autograd.functional.jacobian(outputs, x)[:, :, 0]  # (D, 3, D, 2)
         order = made.order(which)
         feels = (jacobian != 0).any(-1).any(1)[order][:, order]
         assert torch.equal(feels, torch.ones(num, num).tril(-1).bool())
-        whole = made(x, y, which)
+        whole = made(x, y, orders)
         for number in range(num):
             torch.testing.assert_close(made.at(x, y, which, number), whole[:, number])
-        assert not torch.equal(whole, made(x, torch.tensor([0]), which))  # even the first number knows the label
+        assert not torch.equal(whole, made(x, torch.tensor([0]), orders))  # even the first number knows the label
     assert sorted(made.order(3).tolist()) == list(range(num))
 
 
@@ -102,7 +104,7 @@ def test_a_density_integrates_to_one_and_samples_have_its_entropy(num_orders):
 def test_orders_are_other_models_and_their_mean_is_between_them():
     made = reals(3, num_orders=3)
     x = torch.randn(50, 3)
-    each = torch.stack([made._log_prob(x, None, which).detach() for which in range(3)])
+    each = torch.stack([made._log_prob(x, None, torch.full((50,), which)).detach() for which in range(3)])
     assert float((each[0] - each[1]).abs().max()) > 0.01
     expected = each.logsumexp(0) - math.log(3)
     torch.testing.assert_close(made.log_prob(x).nats, expected, rtol=1e-5, atol=1e-5)
@@ -110,7 +112,7 @@ def test_orders_are_other_models_and_their_mean_is_between_them():
 
 def test_the_first_number_has_the_mixture_that_its_outputs_say():
     made = reals(1, num_mixtures=4)
-    logits, means, log_scales = made.made(torch.zeros(1, 1, 1))[0, 0].detach().chunk(3)
+    logits, means, log_scales = made.made(torch.zeros(1, 1, 1), None, torch.zeros(1).long())[0, 0].detach().chunk(3)
     truth = MixtureSameFamily(Categorical(logits=logits), Normal(means, log_scales.exp()))
     x = torch.linspace(-3, 3, 9)
     torch.testing.assert_close(made.log_prob(x[:, None]).nats, truth.log_prob(x))
@@ -128,12 +130,16 @@ def test_a_score_is_the_slope_of_the_density():
     torch.testing.assert_close(made.score(x)[:, 0], slope, rtol=2e-2, atol=2e-2)
 
 
-def test_training_takes_one_order_for_each_example_whatever_the_batch():
-    made = reals(3, num_orders=4)
-    z, noise = torch.randn(8, 3), Noise(0, "train", 16)
-    whole = made.loss(z, None, noise)["loss"]
-    parts = [made.loss(z[i : i + 1], None, noise.at(16 + i))["loss"] for i in range(8)]
-    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+def test_training_takes_orders_and_dropout_of_each_example_whatever_the_batch():
+    made = reals(3, num_orders=4, dropout=0.3).train()
+    z = torch.randn(8, 3)
+
+    def loss(first: int, count: int) -> Tensor:
+        noise = Noise(0, "train", 16 + first)
+        with masks_of(noise):
+            return made.loss(z[first : first + count], None, noise)["loss"]
+
+    torch.testing.assert_close(torch.stack([loss(i, 1) for i in range(8)]).mean(), loss(0, 8))
 
 
 def test_images_are_taken_as_rows_only_where_that_is_asked_for():
