@@ -36,6 +36,8 @@ TOLD, TOLD_ON = (
         "flow": "exact likelihood and one-pass samples, at the price of invertible layers",
         "pixelcnn": "the best likelihood, exact; samples pixel by pixel, so slow",
         "energy": "says what is likelier than what, not how likely; samples by Markov chains",
+        "transformer": "as exact as a PixelCNN and sees further, at the price of the square of the length",
+        "made": "exact and quick to train; knows no pixels from others, and draws with a pass for each",
         "diffusion": "the best samples and full coverage; a bound, and slow",
     },
     "compare-digits",
