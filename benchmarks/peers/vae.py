@@ -28,7 +28,7 @@ from genpipe.training.config import TrainConfig
 from genpipe.training.loop import build_model
 
 BATCH_SIZE, NUM_EPOCHS, NUM_SAMPLES, TIMES = 64, 10, 64, 50
-NETWORKS: dict[str, dict[str, Any]] = {"convolutions": {"channels": 32}}
+NETWORKS: dict[str, dict[str, Any]] = {"MLP": {"network": "mlp", "hidden": 512}, "convolutions": {"channels": 32}}
 
 
 class Encoder(BaseEncoder):
@@ -37,7 +37,7 @@ class Encoder(BaseEncoder):
         self.network, self.latent_dim = ours.encoder, ours.config.latent_dim
 
     def forward(self, x: Tensor) -> ModelOutput:
-        mean, log_var = self.network(x)
+        mean, log_var = self.network(x).chunk(2, dim=1)
         return ModelOutput(embedding=mean, log_covariance=log_var)
 
 
@@ -47,8 +47,7 @@ class Decoder(BaseDecoder):
         self.network = ours.decoder
 
     def forward(self, code: Tensor) -> ModelOutput:
-        mean, _ = self.network(code)
-        return ModelOutput(reconstruction=mean)
+        return ModelOutput(reconstruction=self.network(code).chunk(2, dim=1)[0])
 
 
 def our_model(split: Split, options: dict[str, Any]) -> Model:

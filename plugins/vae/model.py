@@ -1,84 +1,146 @@
-"""The variational autoencoder: bound, samples, codes."""
+"""The variational autoencoders: bound, samples, codes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genpipe import ops
+from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.likelihoods.annealing import Annealing
 from genpipe.likelihoods.importance import importance_weighted
-from genpipe.model import Estimator, LogProb, Model, Sampler
+from genpipe.model import Batch, Estimator, LogProb, Model, Optimizers, Sampler
+from genpipe.networks.coders import build_decoder, build_encoder
 from genpipe.noise import Noise
-from genpipe.plugins.vae import VAE
-from genpipe.plugins.vae.config import VAEConfig
-from genpipe.plugins.vae.network import bounded_below, build_coders
+from genpipe.plugins.vae import DISCRETE_VAE, VAE
+from genpipe.plugins.vae.config import DiscreteVAEConfig, ObjectiveConfig, VAEConfig
+from genpipe.plugins.vae.outputs import Output, discrete_output, gaussian_output
 
 
 class VariationalAutoencoder(Model):
-    """p(h) = N(0, I), p(z | h) = N(mean(h), exp(log_var(h))), q(h | z) Gaussian (Kingma & Welling, 2014).
+    """p(h) = N(0, I), p(z | h) as self.output says, q(h | z) = N(mean, e^log_var) (Kingma & Welling, 2014).
 
-    The decoder's variance is learned per output (Rybkin et al., 2021, sec. 3.1), so the bound is in nats of a
-    real density and no reconstruction weight is left to choose. Samplers:
+    Conditional models have the label at both networks' first layer: q(h | z, y) and p(z | h, y) (Sohn et al., 2015).
+    Samplers:
 
-    mean   gives the decoder's mean for a code from the prior: what a figure shows. Its variance is left
-           out, so these are not draws from the density that `log_prob` bounds.
-    draw   adds the decoder's noise: draws from that density.
+    draw   of the density, or of the masses, that `log_prob` bounds.
+    mean   the mean of p(z | h) for a code from the prior: what a figure shows. What scatters about the mean is left
+           out, so these are no draws of what `log_prob` bounds.
     """
 
-    config: VAEConfig
+    config: ObjectiveConfig
+    mean_kl: Tensor
 
-    def __init__(self, config: VAEConfig, spec: DataSpec) -> None:
-        super().__init__(VAE, config, spec)
-        self.encoder, self.decoder = build_coders(
-            spec.shape,
-            channels=config.channels,
-            num_halvings=config.num_halvings,
-            hidden=config.hidden,
-            latent_dim=config.latent_dim,
-            dropout=config.dropout,
-        )
-        # Integers are dequantised with uniform noise one bin wide, 2 / levels in network units: no density
-        # of the data can be narrower than that, and without the bound empty pixels would run away.
-        bin_std = 2 / spec.levels / math.sqrt(12) if spec.levels is not None else 0.0
-        self.min_log_var = 2 * math.log(max(config.min_std, bin_std))
+    def __init__(
+        self, family: Family, config: ObjectiveConfig, spec: DataSpec, output: Callable[[Any, DataSpec], Output]
+    ) -> None:
+        super().__init__(family, config, spec)
+        self.output, num_classes = output(config, spec), spec.num_classes if self.conditional else None
+        self.encoder = build_encoder(config, spec, 2 * config.latent_dim, num_classes)
+        self.decoder = build_decoder(config, spec, config.latent_dim, self.output.num_maps, num_classes)
+        if config.free_nats > 0:
+            # Where a batch begins, all of its workers know what the last one's codes had.
+            self.register_train_state("mean_kl", torch.full((config.latent_dim,), math.inf))
 
-    def posterior(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(h | z), (B, latent_dim) each, float32."""
-        mean, log_var = self.encoder(z)
-        return mean.float(), log_var.float().clamp(-20, 20)
+        mean, log_var = self.encoder(z, y).float().chunk(2, dim=1)
+        return mean, log_var.clamp(-20, 20)
 
-    def likelihood(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of p(z | h), (B, *event) each, float32."""
-        mean, log_var = self.decoder(code)
-        return mean.float(), bounded_below(log_var.float(), self.min_log_var)
+    def maps(self, code: Tensor, y: Tensor | None = None) -> Tensor:
+        """What `output` makes p(z | h) of, (B, output.num_maps, …), float32."""
+        maps: Tensor = self.decoder(code, y).float()
+        return maps
 
-    def bound(self, z: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood and KL of one code per example, (B,) each: their sum is −ELBO (eq. 3)."""
-        mean, log_var = self.posterior(z)
-        code, kl = ops.gaussian_reparam(mean, log_var, noise.key("code"), noise.first_index)
-        decoded, decoded_log_var = self.likelihood(code)
-        return ops.gaussian_nll(decoded, decoded_log_var, z), kl
+    # -- training -------------------------------------------------------------------------------------------
 
     def loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> dict[str, Tensor]:
-        """Nats per dimension: reconstruction + beta · KL (Higgins et al., 2017, eq. 4)."""
-        nll, kl = self.bound(z, noise)
-        dimensions = self.spec.num_dimensions
-        loss = ops.elbo_loss(nll, kl, beta=self.config.beta) / dimensions
+        return self.terms(z, y, noise, self.config.beta)
+
+    def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+        warmup = self.config.kl_warmup_steps
+        beta = self.config.beta * min(1.0, (step + 1) / warmup) if warmup else self.config.beta
+        terms = self.terms(batch.z, batch.y, batch.noise, beta, optimizers)
+        optimizers.minimize(terms["loss"])
+        return terms
+
+    def terms(
+        self, z: Tensor, y: Tensor | None, noise: Noise, beta: float, optimizers: Optimizers | None = None
+    ) -> dict[str, Tensor]:
+        """Nats per dimension: −ELBO with its KL term weighed by beta (Higgins et al., 2017, eq. 4), or another
+        objective's bound."""
+        config, dimensions = self.config, self.spec.num_dimensions
+        mean, log_var = self.posterior(z, y)
+        if config.objective != "elbo":
+            return self._weighted_terms(z, y, noise, mean, log_var)
+        nll, kl = self.bound(z, y, noise, mean, log_var)
+        for k in range(1, config.num_codes):
+            nll = nll + self.bound(z, y, noise.child(str(k)), mean, log_var)[0]
+        nll = nll / config.num_codes
+        counted = self._beyond_free(mean, log_var, optimizers) if config.free_nats > 0 else kl
         return {
-            "loss": loss,
+            "loss": ops.elbo_loss(nll, counted, beta=beta) / dimensions,
             "reconstruction": nll.detach().mean() / dimensions,
             "kl": kl.detach().mean() / dimensions,
         }
 
+    def _beyond_free(self, mean: Tensor, log_var: Tensor, optimizers: Optimizers | None) -> Tensor:
+        """Σ_j max(free_nats, KL_j), (B,), each number's maximum decided by its mean over a whole batch, so that one
+        below it gets no gradient from any example (Kingma et al., 2016, eq. 15).
+
+        Departs from the paper in that the batch is the last one: parts of this one cannot know its mean.
+        """
+        kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
+        if optimizers is not None:
+            optimizers.sum("kl", kl.detach().sum(0))
+            optimizers.sum("examples", torch.tensor(float(len(kl)), device=kl.device))
+        free = torch.full_like(kl, self.config.free_nats)
+        return torch.where(self.mean_kl > self.config.free_nats, kl, free).sum(1)
+
+    def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
+        if self.config.free_nats > 0:
+            self.mean_kl.copy_(totals["kl"] / totals["examples"])
+
+    def _weighted_terms(
+        self, z: Tensor, y: Tensor | None, noise: Noise, mean: Tensor, log_var: Tensor
+    ) -> dict[str, Tensor]:
+        """The bound of K codes under one logarithm (Burda et al., 2016, eq. 8), per dimension; for "dreg" with the
+        gradient of Tucker et al. (2019), eq. 8. effective_codes: 1 / Σ w², of the normalised weights."""
+        num_codes, doubly = self.config.num_codes, self.config.objective == "dreg"
+        e = noise.normal("codes", (len(z), num_codes, self.config.latent_dim), device=z.device).transpose(0, 1)
+        codes = mean + (0.5 * log_var).exp() * e  # (K, B, D)
+        if doubly:
+            mean, log_var = mean.detach(), log_var.detach()
+        log_q = -0.5 * ((codes - mean).square() * (-log_var).exp() + log_var).sum(2)
+        log_prior = -0.5 * codes.square().sum(2)  # log 2π is in both, and cancels
+        log_likelihood = torch.stack([self.log_likelihood(z, code, y) for code in codes])
+        log_weights = log_likelihood + log_prior - log_q
+        bound = ops.dreg_bound(log_weights, codes) if doubly else ops.log_mean_exp(log_weights)
+        return {
+            "loss": -bound.mean() / self.spec.num_dimensions,
+            "effective_codes": 1 / log_weights.detach().softmax(0).square().sum(0).mean(),
+        }
+
+    # -- likelihood -----------------------------------------------------------------------------------------
+
+    def bound(self, z: Tensor, y: Tensor | None, noise: Noise, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
+        """−log p(z | h) of one code per example, and KL of q(h | z) from the prior, (B,) each: their sum is −ELBO
+        (eq. 3). mean, log_var: of q."""
+        code, kl = ops.gaussian_reparam(mean, log_var, noise.key("code"), noise.first_index)
+        return self.output.nll(self.maps(code, y), z), kl
+
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
         """ELBO (B,), the mean over `num_elbo_samples` codes, with the standard error of that mean."""
         count = self.config.num_elbo_samples
-        draws = torch.stack([-sum(self.bound(z, noise.child(str(k))), torch.zeros(())) for k in range(count)])
+        posterior = self.posterior(z, y)
+        terms = [self.bound(z, y, noise.child(str(k)), *posterior) for k in range(count)]
+        draws = torch.stack([-nll - kl for nll, kl in terms])
         error = draws.std(dim=0) / math.sqrt(count) if count > 1 else None
         return LogProb(draws.mean(dim=0), "lower_bound", error)
 
@@ -91,33 +153,33 @@ class VariationalAutoencoder(Model):
                for each example, whose code is known: of real data there is no upper bound.
         """
         if estimator.name == "iwae":
-            mean, log_var = self.posterior(z)
+            mean, log_var = self.posterior(z, y)
             assert estimator.num_samples is not None
             return importance_weighted(
-                lambda k: self._log_weight(z, mean, log_var, noise.child(str(k))), estimator.num_samples
+                lambda k: self._log_weight(z, y, mean, log_var, noise.child(str(k))), estimator.num_samples
             )
-        below = self._annealing(z, noise, estimator)
+        below = self._annealing(z, y, noise, estimator)
         answer = below.lower_bound(below.pilot())
         own_noise = noise.child("own")
         code = own_noise.normal("prior", (len(z), self.config.latent_dim), device=self.device)
-        own = self._annealing(self._draw(*self.likelihood(code), own_noise), own_noise, estimator)
+        own = self._annealing(self.emit(code, y, own_noise), y, own_noise, estimator)
         sizes = own.pilot()
         return replace(answer, check=own.upper_bound(code, sizes).nats - own.lower_bound(sizes).nats)
 
-    def _log_weight(self, z: Tensor, mean: Tensor, log_var: Tensor, noise: Noise) -> Tensor:
+    def _log_weight(self, z: Tensor, y: Tensor | None, mean: Tensor, log_var: Tensor, noise: Noise) -> Tensor:
         """log p(z, h) − log q(h | z), (B,), of a code h drawn from q."""
         e = noise.normal("code", tuple(mean.shape), device=z.device)
         code = mean + (0.5 * log_var).exp() * e
-        decoded, decoded_log_var = self.likelihood(code)
         surplus = 0.5 * (e.square() + log_var - code.square()).sum(1)
-        return surplus - ops.gaussian_nll(decoded, decoded_log_var, z)
+        return surplus + self.log_likelihood(z, code, y)
 
-    def _annealing(self, z: Tensor, noise: Noise, estimator: Estimator) -> Annealing:
+    def _annealing(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> Annealing:
         def log_likelihood(codes: Tensor) -> Tensor:
             num_chains = codes.shape[1]
-            mean, log_var = self.likelihood(codes.float().flatten(0, 1))
-            nll = ops.gaussian_nll(mean, log_var, z.repeat_interleave(num_chains, dim=0))
-            return -nll.double().unflatten(0, (len(z), num_chains))
+            labels = None if y is None else y.repeat_interleave(num_chains)
+            repeated = z.repeat_interleave(num_chains, dim=0)
+            nats = self.log_likelihood(repeated, codes.float().flatten(0, 1), labels)
+            return nats.double().unflatten(0, (len(z), num_chains))
 
         assert estimator.num_steps is not None
         assert estimator.num_samples is not None
@@ -131,36 +193,35 @@ class VariationalAutoencoder(Model):
             device=z.device,
         )
 
+    # -- samples and codes ----------------------------------------------------------------------------------
+
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         code = noise.normal("prior", (num, self.config.latent_dim), device=self.device)
-        mean, log_var = self.likelihood(code)
-        if sampler.name == "mean":
-            return mean
-        return self._draw(mean, log_var, noise)
-
-    @staticmethod
-    def _draw(mean: Tensor, log_var: Tensor, noise: Noise) -> Tensor:
-        return mean + (0.5 * log_var).exp() * noise.normal("decoder", tuple(mean.shape), device=mean.device)
+        return self.reconstruct(code, y) if sampler.name == "mean" else self.emit(code, y, noise)
 
     def infer(self, z: Tensor, y: Tensor | None) -> Tensor:
         """The mean of q(h | z), (B, latent_dim)."""
-        return self.posterior(z)[0]
+        return self.posterior(z, y)[0]
 
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
-        return self.likelihood(code)[0]
+        return self.output.mean(self.maps(code, y))
 
     def draw_code(self, z: Tensor, y: Tensor | None, noise: Noise) -> tuple[Tensor, Tensor]:
-        mean, log_var = self.posterior(z)
+        mean, log_var = self.posterior(z, y)
         e = noise.normal("code", tuple(mean.shape), device=z.device)
         log_q = -0.5 * (e.square() + log_var + math.log(2 * math.pi)).sum(1)
         return mean + (0.5 * log_var).exp() * e, log_q
 
     def log_likelihood(self, z: Tensor, code: Tensor, y: Tensor | None) -> Tensor:
-        return -ops.gaussian_nll(*self.likelihood(code), z)
+        return -self.output.nll(self.maps(code, y), z)
 
     def emit(self, code: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
-        return self._draw(*self.likelihood(code), noise)
+        return self.output.draw(self.maps(code, y), noise)
 
 
 def build(config: VAEConfig, spec: DataSpec) -> VariationalAutoencoder:
-    return VariationalAutoencoder(config, spec)
+    return VariationalAutoencoder(VAE, config, spec, gaussian_output)
+
+
+def build_discrete(config: DiscreteVAEConfig, spec: DataSpec) -> VariationalAutoencoder:
+    return VariationalAutoencoder(DISCRETE_VAE, config, spec, discrete_output)

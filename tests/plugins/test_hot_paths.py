@@ -96,6 +96,25 @@ HOT_PATHS = [
     ),
     HotPath("gan", train=frozenset({"normal", "uniform"}), sample=frozenset({"normal"}), config={"channels": 8}),
     HotPath(
+        "vae",
+        train=frozenset({"normal", "gaussian_nll", "log_mean_exp"}),
+        sample=frozenset({"normal"}),
+        config={"objective": "dreg", "num_codes": 2, "channels": 8},
+    ),
+    *(
+        HotPath(
+            "discrete_vae",
+            train=frozenset({"gaussian_reparam", f"{op}_with_slope", "scale_rows_"}),
+            sample=frozenset({"normal"}),
+            config={"decoder": decoder, "channels": 8},
+        )
+        for decoder, op in {
+            "logistic_mixture": "discretized_logistic_mixture_nll",
+            "bernoulli": "bernoulli_nll",
+            "categorical": "categorical_nll",
+        }.items()
+    ),
+    HotPath(
         "autoregressive",
         train=frozenset({"masked_conv2d", "masked_conv2d_input_backward", "masked_conv2d_weight_backward"}),
         sample=frozenset({"pixelcnn_sample"}),

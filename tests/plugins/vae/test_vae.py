@@ -16,6 +16,7 @@ from genpipe.dataspec import DataSpec
 from genpipe.noise import Noise
 from genpipe.plugins.vae.config import VAEConfig
 from genpipe.plugins.vae.model import VariationalAutoencoder, build
+from genpipe.plugins.vae.outputs import Gaussian
 from genpipe.registry import registry
 from genpipe.steps import ProgressFile
 from genpipe.training.config import TrainConfig
@@ -37,18 +38,19 @@ class Linear(nn.Module):
         super().__init__()
         self.matrix, self.offset, self.log_var = matrix, offset, log_var
 
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, y: Tensor | None = None) -> Tensor:
         mean = h @ self.matrix.T + self.offset
-        return mean, self.log_var.expand_as(mean)
+        return torch.cat([mean, self.log_var.expand_as(mean)], dim=1)
 
 
-def linear_gaussian(num_elbo_samples: int) -> tuple[VariationalAutoencoder, MultivariateNormal]:
+def linear_gaussian(num_elbo_samples: int = 1, **options: Any) -> tuple[VariationalAutoencoder, MultivariateNormal]:
     """z = w h + e: the marginal N(0, w wᵀ + s² I), and the exact posterior as the encoder."""
-    model = made(PLANE, latent_dim=1, num_elbo_samples=num_elbo_samples)
+    model = made(PLANE, latent_dim=1, num_elbo_samples=num_elbo_samples, **options)
     w, s2 = torch.tensor([[1.0], [-0.5], [2.0]]), 0.3
     posterior_var = 1 / (1 + (w**2).sum() / s2)
     # The decoder's bound from below is smooth: its argument is chosen so that the variance comes out as s².
-    floor = torch.tensor(model.min_log_var)
+    assert isinstance(model.output, Gaussian)
+    floor = torch.tensor(model.output.min_log_var)
     log_var = floor + torch.log(torch.expm1(torch.tensor(s2).log() - floor))
     model.decoder = Linear(w, torch.zeros(3), log_var)
     model.encoder = Linear(posterior_var / s2 * w.T, torch.zeros(1), posterior_var.log())
@@ -107,12 +109,12 @@ def test_the_bounds_two_terms_are_those_of_torchs_distributions() -> None:
     model = made(DIGITS)
     z = torch.rand(5, 1, 8, 8) * 2 - 1
     noise = Noise(0, "train", 11)
-    nll, kl = model.bound(z, noise)
     mean, log_var = model.posterior(z)
+    nll, kl = model.bound(z, None, noise, mean, log_var)
     posterior = Normal(mean, (0.5 * log_var).exp())
     torch.testing.assert_close(kl, kl_divergence(posterior, Normal(0.0, 1.0)).sum(1), rtol=1e-4, atol=1e-5)
     code = mean + (0.5 * log_var).exp() * noise.normal("code", tuple(mean.shape))
-    decoded, decoded_log_var = model.likelihood(code)
+    decoded, decoded_log_var = model.output.parameters(model.maps(code))
     expected = -Normal(decoded, (0.5 * decoded_log_var).exp()).log_prob(z).flatten(1).sum(1)
     torch.testing.assert_close(nll, expected, rtol=1e-4, atol=1e-3)
 
@@ -131,7 +133,7 @@ def test_the_decoder_is_never_narrower_than_dequantisation() -> None:
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.mul_(100)
-    _, log_var = model.likelihood(torch.randn(50, 16))
+    _, log_var = model.output.parameters(model.maps(torch.randn(50, 16)))
     bin_variance = (2 / 17) ** 2 / 12
     assert float(log_var.detach().exp().min()) == pytest.approx(bin_variance, rel=1e-3)
 
