@@ -31,7 +31,9 @@ TOLD, TOLD_ON = (
     {
         "gaussian": "a mean and a covariance: what any model must beat",
         "mixture": "exact, instant, simple; too stiff for images",
+        "autoencoder": "codes, but no model of where they lie; samples decode to nothing in particular",
         "vae": "fast and stable, but blurry; a bound in place of the likelihood",
+        "discrete-vae": "the same of levels, with probabilities in place of densities",
         "gan": "sharp and one-pass, no likelihood, drops modes",
         "flow": "exact likelihood and one-pass samples, at the price of invertible layers",
         "pixelcnn": "the best likelihood, exact; samples pixel by pixel, so slow",

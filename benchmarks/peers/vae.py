@@ -1,7 +1,7 @@
 """The VAE beside pythae's: its trainer and its sampler, with our networks in its model.
 
 pythae's decoder has a variance of one and takes the mean alone of what the network gives, so that the networks are the
-same and ours does a little more. Both sides run plain Adam, without clipping and averaged weights. pythae's data are
+same and ours does a little more; the layout of weights in memory, which ours chooses, is torch's own there. Both sides run plain Adam, without clipping and averaged weights. pythae's data are
 scaled beforehand, ours dequantised in every step; what its trainer saves at the end is left out.
 """
 
@@ -57,6 +57,8 @@ def our_model(split: Split, options: dict[str, Any]) -> Model:
 
 def their_model(split: Split, options: dict[str, Any]) -> VAE:
     ours = our_model(split, options)
+    for parameter in ours.parameters():
+        parameter.data = parameter.data.contiguous()
     config = VAEConfig(input_dim=split.spec.shape, latent_dim=ours.config.latent_dim, reconstruction_loss="mse")
     return VAE(config, encoder=Encoder(ours), decoder=Decoder(ours))
 
