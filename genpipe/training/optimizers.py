@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genpipe.errors import PluginError, UsageError
+from genpipe.training.adam import FusedAdam
 from genpipe.training.config import TrainConfig
 from genpipe.training.weights import Weights
 from genpipe.training.whole_batch import WholeBatch
@@ -40,14 +41,13 @@ class LoopOptimizers:
             name: weights.kept(p for p in group if p.requires_grad) for name, group in model.parameter_groups().items()
         }
         self.parameters: dict[str, list[nn.Parameter]] = groups
-        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: kind(
+        self.optimizers = {
+            name: FusedAdam(
                 group,
                 lr=config.learning_rate,
                 betas=config.betas,
                 weight_decay=config.weight_decay,
-                fused=True,
+                decoupled=config.optimizer == "adamw",
             )
             for name, group in groups.items()
         }
@@ -96,7 +96,7 @@ class LoopOptimizers:
             loss = loss * self._weight
         optimizer, parameters = self.optimizers[group], self.parameters[group]
         if self._first:
-            optimizer.zero_grad()
+            optimizer.clear()
         if self.config.precision == "float32":
             self.weights.backward(loss, None if self._alone else parameters)
         else:
@@ -106,7 +106,7 @@ class LoopOptimizers:
             self.weights.sum_gradients(parameters)
             if self.config.clip_norm is not None:
                 self.weights.clip(parameters, self.config.clip_norm)
-            optimizer.step()
+            optimizer.move()
             if self.config.precision != "float32":
                 torch.clear_autocast_cache()  # it keeps casts of the weights that have just moved
         self.weights.go_on()
