@@ -41,6 +41,7 @@ TOLD, TOLD_ON = (
         "transformer": "as exact as a PixelCNN and sees further, at the price of the square of the length",
         "made": "exact and quick to train; knows no pixels from others, and draws with a pass for each",
         "diffusion": "the best samples and full coverage; a bound, and slow",
+        "flow-matching": "a diffusion without its noise: straighter paths, fewer steps, a likelihood by an estimate",
     },
     "compare-digits",
 )
