@@ -12,7 +12,7 @@ from torch import Tensor
 from genpipe.codes import code_shape, code_spec
 from genpipe.errors import UsageError
 from genpipe.likelihoods.importance import importance_weighted
-from genpipe.model import Estimator, LogProb, Model, Sampler
+from genpipe.model import Estimator, LogProb, Model, SamplePath, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.two_stage import TWO_STAGE
 from genpipe.plugins.two_stage.config import TwoStageConfig
@@ -58,8 +58,19 @@ class TwoStage(Model):
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         """Codes of the prior, by its sampler, and images of these."""
-        codes = self.prior.generate(num, self._labels_of(self.prior, y), noise.child("prior"), sampler)
-        codes = self.prior.units.from_network(codes).reshape(num, *self.code_shape)
+        return self._decoded(
+            self.prior.generate(num, self._labels_of(self.prior, y), noise.child("prior"), sampler), y, noise
+        )
+
+    def generate_path(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler, num_frames: int) -> SamplePath:
+        """The prior's way, each of its moments decoded with the same numbers."""
+        labels = self._labels_of(self.prior, y)
+        path = self.prior.generate_path(num, labels, noise.child("prior"), sampler, num_frames)
+        return replace(path, frames=torch.stack([self._decoded(frame, y, noise) for frame in path.frames]))
+
+    def _decoded(self, prior_units: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        """(B, *event) of codes in the prior's network units."""
+        codes = self.prior.units.from_network(prior_units).reshape(-1, *self.code_shape)
         labels = self._labels_of(self.coder, y)
         if self.config.output == "mean" or "posterior" not in self.coder.family.capabilities:
             return self.coder.reconstruct(codes, labels)

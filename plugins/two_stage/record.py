@@ -17,6 +17,8 @@ def composed(family: Family, parts: Mapping[str, Family]) -> Family:
     coder, prior = parts["coder"], parts["prior"]
     kind = _kind(prior.likelihood) if "posterior" in coder.capabilities else None
     capabilities = {"sample", "encode", "decode"} | ({"log_prob"} if kind else set())
+    if "path" in prior.capabilities and not prior.discrete:  # of tokens that are not drawn yet nothing can be decoded
+        capabilities.add("path")
     return replace(
         family,
         summary=f"{coder.name}, and {prior.name} over its codes",

@@ -198,6 +198,29 @@ def test_it_has_the_samplers_of_its_prior():
         model.sample(1, sampler="ddimm")
 
 
+def test_a_path_of_codes_is_one_of_examples_and_ends_with_the_samples():
+    model = latents_and_diffusion()
+    path = model.sample_path(3, seed=3, first_index=2, num_frames=4)
+    assert path.frames.shape == (4, 3, 3)
+    assert torch.equal(path.frames[-1], model.sample(3, seed=3, first_index=2))
+    assert not torch.equal(path.frames[0], path.frames[-1])
+    assert "path" not in tokens_and_prior().family.capabilities
+
+
+def test_labels_are_the_parts_that_take_them():
+    coder = tokens_and_prior().coder
+    model = together(coder, part("autoregressive", code_spec(coder), channels=6, num_layers=1, conditional=True))
+    assert model.conditional
+    x = coder.sample(5, seed=7)
+    tokens, z = model.encode(x, torch.zeros(5, dtype=torch.int64)), model.units.to_network(x, None)
+    likelihood = coder.log_likelihood(z, tokens, None).double()
+    for y in (0, 1, None):
+        torch.testing.assert_close(model.log_prob(x, y).nats, likelihood + model.prior.log_prob(tokens, y).nats)
+    y = torch.tensor([0, 1, 1])
+    assert model.sample(3, y).shape == (3, 1, 4, 2)
+    assert not tokens_and_prior().conditional
+
+
 @pytest.mark.parametrize("make", MAKES)
 def test_codes_go_there_and_back(make):
     model = make()
