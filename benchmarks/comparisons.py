@@ -42,6 +42,8 @@ TOLD, TOLD_ON = (
         "made": "exact and quick to train; knows no pixels from others, and draws with a pass for each",
         "diffusion": "the best samples and full coverage; a bound, and slow",
         "flow-matching": "a diffusion without its noise: straighter paths, fewer steps, a likelihood by an estimate",
+        "vqvae": "a few tokens for an image, so that a strong prior over them is cheap",
+        "latent-diffusion": "nearly diffusion's samples for a fraction of its cost; as good as its decoder",
     },
     "compare-digits",
 )
