@@ -46,7 +46,7 @@ def tokens_and_prior(**options):
 
 def latents_and_diffusion(**options):
     coder = part("vae", VECTORS, latent_dim=2, hidden=8)
-    prior = part("diffusion", measured(code_spec(coder)), num_timesteps=20, hidden=8, num_bound_evaluations=4)
+    prior = part("diffusion", measured(code_spec(coder)), num_timesteps=60, hidden=8, num_bound_evaluations=4)
     return together(coder, prior, **options)
 
 
