@@ -125,7 +125,7 @@ def test_a_shipped_recipe_is_valid_short_and_describes_itself(name):
     assert recipe.graph()
     lines = RECIPES[name].read_text().splitlines()
     assert lines[0].startswith("# ")
-    assert len(lines) <= 60
+    assert len(lines) <= (120 if name.startswith("compare-") else 60)  # some lines for each of their models
 
 
 def test_there_has_to_be_a_validation_split_to_look_at():
