@@ -181,6 +181,7 @@ class Model(nn.Module):
         check_can_be_learnt(family, config, spec)
         self.family, self.config, self.spec, self.units = family, config, spec, Units(spec, discrete=family.discrete)
         self.train_state_names: list[str] = []
+        self.row_names: list[str] = []
 
     # -- what a family writes ------------------------------------------------------------------------------
 
@@ -281,6 +282,21 @@ class Model(nn.Module):
         """
         self.register_buffer(name, value, persistent=False)
         self.train_state_names.append(name)
+
+    def register_rows(self, name: str, value: Tensor) -> None:
+        """A buffer with as many rows as the data asks for, such as the training examples themselves.
+
+        `set_rows` changes their number, and a saved model is loaded with as many as it had.
+        """
+        self.register_buffer(name, value)
+        self.row_names.append(name)
+
+    def set_rows(self, name: str, value: Tensor) -> None:
+        """Replaces the rows of a buffer of `register_rows` by others of the same shape and type."""
+        old = self.get_buffer(name)
+        assert name in self.row_names
+        assert value.shape[1:] == old.shape[1:]
+        setattr(self, name, value.to(old).clone())
 
     def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
         """Called once per step, without gradients, after the weights moved: the place where buffers change.

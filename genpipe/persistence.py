@@ -103,6 +103,9 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
         raise ArtifactError(f"{folder} is no saved model: it has no {WEIGHTS}") from None
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{folder / WEIGHTS} is damaged: {error}") from None
+    for name in model.row_names:
+        if name in weights and weights[name].shape[1:] == model.get_buffer(name).shape[1:]:
+            model.set_rows(name, weights[name])
     _check_weights(folder / WEIGHTS, weights, model)
     # What is not there is the parts', which came with them.
     model.load_state_dict(weights, strict=not parts)
