@@ -69,16 +69,21 @@ def show(name: str) -> None:
         print_table(("member", "set", "what it is"), [_member(member, family) for member in family.members])
     if family.samplers:
         rows = [
-            (sampler, _options(options), "the default" if position == 0 else "")
+            (sampler, _options(options), "the default" if position == 0 else _limit(sampler, family))
             for position, (sampler, options) in enumerate(family.samplers.items())
         ]
         print_table(("sampler", "options and their defaults", ""), rows)
     if family.estimators:
-        rows = [(estimator, _options(options), "") for estimator, options in family.estimators.items()]
+        rows = [(name, _options(options), _limit(name, family)) for name, options in family.estimators.items()]
         print_table(("estimator of log p(x)", "options and their defaults", ""), rows)
     print_options(family.config_class)
     for paper in family.papers:
         click.echo(f"paper  {paper}")
+
+
+def _limit(name: str, family: Family) -> str:
+    most = family.max_dimensions.get(name)
+    return "" if most is None else f"up to {most} dimensions"
 
 
 def _facts(family: Family) -> Iterable[tuple[str, str]]:

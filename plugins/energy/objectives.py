@@ -51,7 +51,7 @@ def persistent_cd(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
     contrast = of_data.mean() - of_chains.mean()
     size = (of_data.square() + of_chains.square()).mean()
     loss = contrast + config.regularization * size
-    terms = {"loss": loss, "contrast": contrast.detach(), "tilt": of_data.detach().square().mean().sqrt()}
+    terms = {"loss": loss, "contrast": contrast.detach(), "tilt": of_data.detach().abs().mean()}
     return {**terms, "acceptance": acceptance.mean()}, Moved(u, acceptance)
 
 
