@@ -44,7 +44,9 @@ def test_one_family_is_told_with_members_samplers_options_and_papers(family: Fam
 
 
 def test_a_member_is_told_as_the_overrides_that_make_it_and_a_sampler_with_its_defaults() -> None:
-    assert re.search(r"^ ddim +num_steps \(as configured\) eta=0\.0", told("show", "diffusion"), re.MULTILINE)
+    shown = told("show", "energy")
+    assert re.search(r"^ metropolis +num_steps=\d+ step_size \(as configured\)", shown, re.MULTILINE)
+    assert re.search(r"^ rejection .* up to 2 dimensions", shown, re.MULTILINE)
     for family in FAMILIES:
         for member in family.members:
             settings = [f"model.{key}=" for key, value in member.options.items() if not isinstance(value, dict)]
