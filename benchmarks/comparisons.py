@@ -30,6 +30,8 @@ PICTURES = {
 TOLD, TOLD_ON = (
     {
         "gaussian": "a mean and a covariance: what any model must beat",
+        "naive-bayes": "every pixel on its own given the class: fine to classify, poor as a density",
+        "kernel-density": "the training data, blurred: right where data is dense, which 64 dimensions are not",
         "mixture": "exact, instant, simple; too stiff for images",
         "autoencoder": "codes, but no model of where they lie; samples decode to nothing in particular",
         "vae": "fast and stable, but blurry; a bound in place of the likelihood",
