@@ -42,7 +42,7 @@ AUTOREGRESSIVE = Family(
         Member("recurrent", "LSTMs over sub-pixels or tokens", {"network": "recurrent", "num_layers": 2}),
         Member(
             "made",
-            "a masked fully connected network, of one order or several: needs no notion of pixels, and is told so",
+            "a masked fully connected network over rows of numbers, in one order or the mean over several",
             {"network": "made", "flatten": True, "num_layers": 1},
         ),
     ),

@@ -33,7 +33,7 @@ class AutoregressiveConfig(Config):
     num_orders: int = Field(
         1, ge=1, le=64, description="orders of the numbers, whose probabilities are averaged (MADE)"
     )
-    flatten: bool = Field(False, description="take images as rows of numbers, all that they are to MADE")
+    flatten: bool = Field(False, description="take images as rows of numbers, which is all that MADE sees in them")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
