@@ -44,7 +44,7 @@ class MADEDensity(Model):
             dropout=config.dropout,
             num_classes=(spec.num_classes or 0) if config.conditional else 0,
         )
-        # Components start out side by side over ±2 deviations, and at the start no number depends on another.
+        # Components start out side by side over ±2 deviations, and numbers hardly depend on each other.
         self.made.head.weight.data.mul_(0.1)
         spread = torch.linspace(-2, 2, config.num_mixtures) if config.num_mixtures > 1 else torch.zeros(1)
         width = torch.full_like(spread, -math.log(config.num_mixtures) / 2)
