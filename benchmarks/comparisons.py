@@ -41,7 +41,7 @@ TOLD, TOLD_ON = (
         "pixelcnn": "the best likelihood, exact; samples pixel by pixel, so slow",
         "energy": "says what is likelier than what, not how likely; samples by Markov chains",
         "transformer": "as exact as a PixelCNN and sees further, at the price of the square of the length",
-        "made": "exact and quick to train; knows no pixels from others, and draws with a pass for each",
+        "made": "exact and quick to train; has to find out which pixels are near each other",
         "diffusion": "the best samples and full coverage; a bound, and slow",
         "flow-matching": "a diffusion without its noise: straighter paths, fewer steps, a likelihood by an estimate",
         "vqvae": "a few tokens for an image, so that a strong prior over them is cheap",

@@ -65,9 +65,9 @@ class CategoricalMADE(LevelNetwork):
 
         def drawn(which: int, rows: Tensor) -> Tensor:
             tokens = torch.zeros((len(rows), self.raster.length), dtype=torch.int64, device=device)
-            labels = None if y is None else y[rows]
-            for number in self.made.order(which).tolist():
-                logits = self.made.at(self.embedding(tokens), labels, which, number)
+            kept, labels = self.made.start(len(rows)), None if y is None else y[rows]
+            for rank, number in enumerate(self.made.order(which).tolist()):
+                logits = self.made.advance(kept, self.embedding(tokens), labels, which, rank)
                 tokens[:, number] = draw(logits, u[rows, number])
             return tokens
 

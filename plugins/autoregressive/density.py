@@ -78,9 +78,10 @@ class MADEDensity(Model):
 
         def drawn(which: int, rows: Tensor) -> Tensor:
             z = torch.zeros((len(rows), size[1]), device=self.device)
-            labels = None if y is None else y[rows]
-            for number in self.made.order(which).tolist():
-                logits, means, log_scales = self._components(self.made.at(z[..., None], labels, which, number))
+            kept, labels = self.made.start(len(rows)), None if y is None else y[rows]
+            for rank, number in enumerate(self.made.order(which).tolist()):
+                out = self.made.advance(kept, z[..., None], labels, which, rank)
+                logits, means, log_scales = self._components(out)
                 chosen = draw(logits, u[rows, number])[:, None]
                 scale = log_scales.gather(1, chosen)[:, 0].exp()
                 z[:, number] = means.gather(1, chosen)[:, 0] + scale * e[rows, number]

@@ -63,10 +63,32 @@ class MADE(nn.Module):
         h = self._between(h, y)
         return by_order(orders, self.num_orders, lambda which, rows: self._last(h[rows], which))
 
-    def at(self, x: Tensor, y: Tensor | None, which: int, number: int) -> Tensor:
-        """(B, num_out), what `forward` gives for one number under one order."""
-        weight, bias = (t.unflatten(0, (self.num, -1))[number] for t in (self.head.weight, self.head.bias))
-        return F.linear(self._between(self._first(x, which), y), weight * self._seen_by(which)[number], bias)
+    def start(self, num: int) -> Tensor:
+        """What drawing `num` examples keeps: the activations of all layers, (2 · num_layers + 1, num, hidden)."""
+        return self.head.weight.new_zeros(len(self.layers) + 1, num, self.head.in_features)
+
+    def advance(self, kept: Tensor, x: Tensor, y: Tensor | None, which: int, rank: int) -> Tensor:
+        """(B, num_out), what `forward` gives for the number of this rank; x is drawn for those before it.
+
+        To be called for rank 0, 1, …: hidden units that see `rank` numbers are computed now, from those that `kept`
+        has, so that all calls together cost about one pass.
+        """
+        order = self.order(which)
+        first, last = (int((self.sees < degree).sum()) for degree in (rank, rank + 1))
+        new, known = slice(first, last), slice(0, last)
+        weight = self.stem.weight[new].unflatten(1, (self.num, -1))[:, order[:rank]]
+        h = F.linear(x[:, order[:rank]].flatten(1), weight.flatten(1), self.stem.bias[new])
+        if self.label is not None:
+            h = h + self.label(y)[:, new]
+        for n, layer in enumerate(self.layers):
+            if n % 2 == 0:
+                residual, h = h, F.silu(h)
+            kept[n, :, new] = h
+            h = F.linear(kept[n, :, known], layer.weight[new, known], layer.bias[new])
+            h = F.silu(h) if n % 2 == 0 else residual + h
+        kept[-1, :, new] = F.silu(h)
+        weight, bias = (t.unflatten(0, (self.num, -1))[order[rank]] for t in (self.head.weight, self.head.bias))
+        return F.linear(kept[-1, :, known], weight[:, known], bias)
 
     def _first(self, x: Tensor, which: int) -> Tensor:
         mask = (self.sees[:, None] > self.ranks[which]).to(x)

@@ -36,7 +36,7 @@ class Autoregressive(Model):
     """P(x) = Π P(number | the numbers before it): of images in raster order, and red, green, blue within a pixel.
 
     The probability is of the whole numbers themselves. Sampling visits each number once, and keeps what the network
-    computed there, but for MADE, which has nothing to keep.
+    computed there.
     """
 
     config: AutoregressiveConfig
