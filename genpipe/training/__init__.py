@@ -3,8 +3,10 @@
 | file | what |
 | --- | --- |
 | config.py | the options |
-| loop.py | the loop, what it gives, and what it says when training diverges |
+| loop.py | the loop, and what it gives |
+| divergence.py | what it says when training diverges |
 | feed.py | batches in the keyed global order, by position |
+| adam.py | torch's fused Adam with little around it |
 | optimizers.py | what `Model.train_step` is handed: precision, clipping, accumulation, learning-rate schedule |
 | group.py | the workers that share each batch, and what they say to each other |
 | share.py | which examples of a batch a worker takes, and in which micro-batches |

@@ -19,13 +19,14 @@ from genpipe.config import key_values
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
 from genpipe.dropout import masks_of
-from genpipe.errors import DataError, DivergedError, PluginError, UsageError
+from genpipe.errors import DataError, PluginError, UsageError
 from genpipe.model import Batch, Model
 from genpipe.steps import ProgressFile
 from genpipe.stores import StoredFolder
 from genpipe.training import checkpoints
 from genpipe.training.agreement import check_alike
 from genpipe.training.config import TrainConfig
+from genpipe.training.divergence import divergence
 from genpipe.training.feed import Feed
 from genpipe.training.group import Group, TorchGroup
 from genpipe.training.mirror import Mirror
@@ -380,13 +381,15 @@ class _Loop:
             self._diverged(done - 1, terms, "the weights are not finite after this step")
 
     def _diverged(self, step: int, terms: Mapping[str, float], what: str = "the loss is not finite") -> None:
-        values = ", ".join(f"{name} {term:g}" for name, term in terms.items())
         kept = checkpoints.list_checkpoints(self.scratch)
-        last = f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint was written before"
-        clip = "set clip_norm" if self.config.clip_norm is None else f"lower clip_norm (now {self.config.clip_norm:g})"
-        raise DivergedError(
-            f"family '{self.model.family.name}' diverged at step {step + 1} of {self.config.steps}: {what}"
-            f"{f' ({values})' if values else ''}; {last}. Lower learning_rate (now {self.config.learning_rate:g}) or {clip}"
+        raise divergence(
+            self.model.family.name,
+            self.config,
+            step=step + 1,
+            what=what,
+            terms=terms,
+            history=self.history,
+            checkpoint=kept[0] if kept else None,
         )
 
     # -- checkpoints ----------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(at: int, kept: 
     assert "loss nan" in text or "loss inf" in text
     assert "root" in text
     assert ("checkpoint-00000010" in text) == kept
-    assert "Lower learning_rate (now 0.002) or lower clip_norm (now 1)" in text
+    assert "Try train.learning_rate=0.0007 (now 0.002) or train.clip_norm=0.3 (now 1)" in text
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
