@@ -43,6 +43,12 @@ class DataSpec:
             raise DataError(f"data set '{self.name}': a {self.event} has one dimension, not shape {self.shape}")
         if self.levels is not None and self.levels < 2:
             raise DataError(f"data set '{self.name}': levels is {self.levels}, expected at least 2")
+        if (self.low is None) != (self.high is None):
+            raise DataError(f"data set '{self.name}': low is {self.low} and high {self.high}, expected both or none")
+        if self.low is not None and self.high is not None and not -math.inf < self.low < self.high < math.inf:
+            raise DataError(f"data set '{self.name}': low is {self.low} and high {self.high}, expected low below high")
+        if self.num_classes is not None and self.num_classes < 1:
+            raise DataError(f"data set '{self.name}': num_classes is {self.num_classes}, expected 1 or more, or none")
         if self.class_fractions is not None and len(self.class_fractions) != self.num_classes:
             raise DataError(
                 f"data set '{self.name}': {len(self.class_fractions)} class_fractions, expected one for each of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +60,20 @@ def check_examples(spec: DataSpec, x: Array, y: Array | None, where: str, first:
         if bad.any():
             raise DataError(
                 f"{where}: {int(bad.sum())} of {len(x)} examples have NaN or infinity, first at "
-                f"{first + int(bad.argmax())}"
+                f"{first + int(bad.argmax())}; leave them out, or fill in what is missing"
             )
     if spec.levels is not None:
-        _check_range(x, 0, spec.levels - 1, f"0 … {spec.levels - 1}", f"{where}: values", first)
+        needed = (
+            f"levels would have to be {math.floor(x.max()) + 1}" if x.min() >= 0 else "levels are of values from 0 on"
+        )
+        _check_range(x, 0, spec.levels - 1, f"0 … {spec.levels - 1}", f"{where}: values", first, needed)
         if x.dtype.kind == "f" and (x != np.floor(x)).any():
-            raise DataError(f"{where}: values are not whole, but levels is {spec.levels}")
+            raise DataError(
+                f"{where}: values are not whole, but levels is {spec.levels}: round them, or give low and high in its place"
+            )
     elif spec.low is not None and spec.high is not None:
-        _check_range(x, spec.low, spec.high, f"[{spec.low}, {spec.high}]", f"{where}: values", first)
+        needed = f"low and high would have to be {min(x.min(), spec.low):g} and {max(x.max(), spec.high):g}"
+        _check_range(x, spec.low, spec.high, f"[{spec.low}, {spec.high}]", f"{where}: values", first, needed)
     if y is not None:
         if y.shape != (len(x),) or y.dtype.kind not in "ui":
             raise DataError(f"{where}: y has shape {y.shape} and type {y.dtype}, expected ({len(x)},) integers")
@@ -74,10 +81,14 @@ def check_examples(spec: DataSpec, x: Array, y: Array | None, where: str, first:
             _check_range(y, 0, spec.num_classes - 1, f"0 … {spec.num_classes - 1}", f"{where}: labels", first)
 
 
-def _check_range(values: Array, low: float, high: float, expected: str, what: str, first: int) -> None:
+def _check_range(
+    values: Array, low: float, high: float, expected: str, what: str, first: int, needed: str = ""
+) -> None:
+    """needed: what else would have to be so, for the data to be right."""
     smallest, largest = values.min(), values.max()
     if smallest < low or largest > high:
         outside = ((values < low) | (values > high)).reshape(len(values), -1).any(axis=1)
         raise DataError(
             f"{what} in [{smallest}, {largest}], expected {expected}; first at {first + int(outside.argmax())}"
+            f"{f'; {needed}' if needed else ''}"
         )

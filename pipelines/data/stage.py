@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,11 @@ from genpipe.pictures import LIGHT, MAX_IMAGES, examples_figure, save
 from genpipe.pipelines.data.config import DataConfig
 from genpipe.pipelines.data.convert import Conversion
 from genpipe.pipelines.data.pieces import pieces
-from genpipe.pipelines.data.statistics import Statistics, merged, with_statistics
+from genpipe.pipelines.data.statistics import Statistics, doubts, merged, with_statistics
 from genpipe.steps import StepContext
 from genpipe.units import Units
+
+log = logging.getLogger("genpipe.data")
 
 SPLITS = ("train", "validation", "test", "features")
 PREVIEW_EXAMPLES = 2000
@@ -122,6 +125,8 @@ def _write(context: StepContext, spec: DataSpec, facts: Sequence[Mapping[str, An
                 splits[name].append(replace(shard, file=file))
     totals = {name: merged(parts) for name, parts in statistics.items() if parts}
     spec = with_statistics(spec, totals["train"])
+    for doubt in doubts(spec, totals["train"]):
+        log.warning(doubt)
     Units(spec)  # a spec without units is a mistake to hear of now, not when a model is built
     write_index(context.out, spec, {name: shards for name, shards in splits.items() if shards})
     _preview(context, spec)

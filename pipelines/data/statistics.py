@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -104,6 +104,11 @@ def _merge_moments(a: Moments, num_a: int, b: Moments, num_b: int) -> Moments:
 def with_statistics(spec: DataSpec, train: Statistics) -> DataSpec:
     """The spec with what the training split says of it: p(y), and mean and deviation per dimension, where its units
     are those."""
+    if train.low == train.high:
+        raise DataError(
+            f"data set '{spec.name}': every value of the training split is {train.low:g}, and there is nothing to learn "
+            "from; is this the right file, array or column?"
+        )
     if train.label_counts is not None and train.label_counts.sum():
         fractions = train.label_counts / train.label_counts.sum()
         spec = dataclasses.replace(spec, class_fractions=tuple(fractions.tolist()))
@@ -119,3 +124,25 @@ def with_statistics(spec: DataSpec, train: Statistics) -> DataSpec:
         )
     std = np.sqrt(moments.squares / train.num)
     return dataclasses.replace(spec, mean=tuple(moments.mean.tolist()), std=tuple(std.tolist()))
+
+
+UNUSED = 8  # a range of which less than this part is used is more often a mistake than dark pictures
+
+
+def doubts(spec: DataSpec, train: Statistics) -> Iterator[str]:
+    """What the training split says against the spec without disproving it: levels and ranges that are hardly used, for
+    bits per dimension would be of bins where nothing ever is; and labels of one class."""
+    where = f"data set '{spec.name}'"
+    if spec.levels is not None and spec.levels > 2 and (train.high + 1) * UNUSED <= spec.levels:
+        yield (
+            f"{where}: levels is {spec.levels}, and the largest value of the training split is {train.high:g}: "
+            f"are they {int(train.high) + 1} levels?"
+        )
+    elif spec.low is not None and spec.high is not None and (train.high - train.low) * UNUSED <= spec.high - spec.low:
+        yield (
+            f"{where}: the range is [{spec.low:g}, {spec.high:g}], and the training split has values in "
+            f"[{train.low:g}, {train.high:g}] alone: are low and high those of the data?"
+        )
+    if train.label_counts is not None and (train.label_counts > 0).sum() == 1:
+        label = int(train.label_counts.argmax())
+        yield f"{where}: all examples of the training split have the label {label}, which so tells nothing"

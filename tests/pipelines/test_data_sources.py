@@ -114,7 +114,7 @@ class Bad(Synthetic):
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        ("nan", r"^part-3.bin: 1 of 20 examples have NaN or infinity, first at 87$"),
+        ("nan", r"^part-3.bin: 1 of 20 examples have NaN or infinity, first at 87; leave them out"),
         ("shape", r"^part-3.bin: x has shape \(20, 5\), expected \(N, 6\)"),
         ("class", r"^part-3.bin: labels in \[1, 3\], expected 0 … 2; first at \d+$"),
         ("labels", r"^part-3.bin has no labels, unlike the examples before it"),

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,6 +89,46 @@ def test_a_constant_column_is_named(stage, tmp_path):
     x[:, 1] = 0.1
     with pytest.raises(DataError, match=r"1 of 3 columns are constant in the training split \(1\)"):
         stage("data", {"dataset": archive(tmp_path, x=x)})
+
+
+def test_data_of_one_value_is_refused(stage, tmp_path):
+    x = np.full((40, 1, 4, 4), 7, dtype=np.uint8)
+    with pytest.raises(DataError, match="every value of the training split is 7, and there is nothing to learn from"):
+        stage("data", {"dataset": archive(tmp_path, x=x)})
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "doubt"),
+    [
+        (
+            np.arange(17),
+            {"levels": 256},
+            "levels is 256, and the largest value of the training split is 16: are they 17",
+        ),
+        (
+            np.linspace(0, 1, 17),
+            {"low": 0, "high": 255},
+            r"values in \[0, 1\] alone: are low and high those of the data",
+        ),
+        (np.arange(17), {"levels": 17}, None),
+        (np.arange(200), {"levels": 256}, None),
+        (np.linspace(0, 1, 17), {"low": -1, "high": 1}, None),
+    ],
+)
+def test_levels_and_ranges_that_are_hardly_used_are_warned_of(stage, tmp_path, caplog, values, options, doubt):
+    x = np.random.default_rng(0).permutation(np.tile(values, 80)).reshape(-1, 1, 4, 4)
+    with caplog.at_level("WARNING", logger="genpipe.data"):
+        stage("data", {"dataset": {**archive(tmp_path, x=x), **options}})
+    assert bool(caplog.messages) == (doubt is not None)
+    assert doubt is None or re.search(doubt, caplog.text)
+
+
+def test_labels_of_one_class_are_warned_of(stage, tmp_path, caplog):
+    y = np.full(100, 2)
+    with caplog.at_level("WARNING", logger="genpipe.data"):
+        folder = stage("data", {"dataset": {**archive(tmp_path, x=rows(), y=y), "y": "y"}})
+    assert "all examples of the training split have the label" in caplog.text
+    assert sorted(open_split(folder, "train").spec.class_fractions)[-1] == 1
 
 
 def test_a_split_that_is_too_small_is_an_error(stage, tmp_path):
