@@ -45,15 +45,14 @@ def draw_levels(params: Tensor, channels: int, levels: int, noise: Noise) -> Ten
 
 
 def mean_levels(params: Tensor, channels: int, levels: int) -> Tensor:
-    """What is expected of each pixel, (B, C, H, W) int64 in 0 … levels − 1: the logistics' means, held to the range
-    and weighed, the channels before at theirs."""
+    """What is expected of each pixel, (B, C, H, W) real numbers in 0 … levels − 1: the logistics' means, held to the
+    range and weighed; within a logistic, the channels before are at theirs."""
     maps = _maps(params, channels)
     weights = maps[:, 0].softmax(1)
-    values: list[Tensor] = []
+    means: list[Tensor] = []
     for c in range(channels):
-        mean = _shifted(maps[:, 1 + c], maps[:, 1 + 2 * channels :], [value[:, None] for value in values])
-        values.append((weights * mean.clamp(-1, 1)).sum(1))
-    return _levels(torch.stack([_on_grid(value, levels) for value in values], dim=1), levels)
+        means.append(_shifted(maps[:, 1 + c], maps[:, 1 + 2 * channels :], means).clamp(-1, 1))
+    return ((weights[:, None] * torch.stack(means, dim=1)).sum(2) + 1) * ((levels - 1) / 2)
 
 
 def _maps(params: Tensor, channels: int) -> Tensor:

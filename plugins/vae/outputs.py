@@ -7,7 +7,6 @@ give the mass of the integers themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,10 +17,9 @@ from torch import Tensor
 from genpipe import ops
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
+from genpipe.likelihoods.logistic_mixture import draw_levels, mean_levels, num_maps
 from genpipe.noise import Noise
 from genpipe.plugins.vae.config import DiscreteVAEConfig, VAEConfig
-
-MIN_LOG_SCALE = -7.0  # of logistics, as the op has it
 
 
 class Output(Protocol):
@@ -149,54 +147,17 @@ class LogisticMixture:
 
     @property
     def num_maps(self) -> int:
-        c = self.num_channels
-        return self.num_mixtures * (1 + 2 * c + c * (c - 1) // 2)
+        return self.num_mixtures * num_maps(self.num_channels)
 
     def nll(self, maps: Tensor, z: Tensor) -> Tensor:
         return ops.discretized_logistic_mixture_nll(maps, to_levels(z, self.levels), levels=self.levels)
 
     def mean(self, maps: Tensor) -> Tensor:
-        logits, means, _, coefficients = self._parameters(maps)
-        of_components = self._in_turn(means, coefficients, lambda _, mean: mean.clamp(-1, 1))
-        return self._middles((logits.softmax(1)[:, None] * of_components).sum(2))
+        return to_network(mean_levels(maps, self.num_channels, self.levels).to(maps.dtype), self.levels)
 
     def draw(self, maps: Tensor, noise: Noise) -> Tensor:
-        logits, *parameters = self._parameters(maps)
-        chosen = _argmax_draw(logits, 1, noise)[:, None, None]
-        means, log_scales, coefficients = (
-            each.gather(2, chosen.expand(-1, each.shape[1], *chosen.shape[2:])) for each in parameters
-        )
-        shape = (len(maps), self.num_channels, 1, *maps.shape[2:])
-        u = noise.uniform("decoder", shape, device=maps.device).clamp(1e-7, 1 - 1e-7)
-        offsets = log_scales.clamp(min=MIN_LOG_SCALE).exp() * u.logit()
-        steps = (self.levels - 1) / 2
-
-        def rounded(channel: int, mean: Tensor) -> Tensor:
-            return (((mean + offsets[:, channel]).clamp(-1, 1) + 1) * steps).round() / steps - 1
-
-        return self._middles(self._in_turn(means, coefficients, rounded)[:, :, 0])
-
-    def _parameters(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (B, K, …); means, log-scales (B, C, K, …); coefficients in (−1, 1), (B, C (C − 1) / 2, K, …)."""
-        c = self.num_channels
-        logits, means, log_scales, coefficients = maps.unflatten(1, (-1, self.num_mixtures)).split(
-            [1, c, c, c * (c - 1) // 2], dim=1
-        )
-        return logits[:, 0], means, log_scales, coefficients.tanh()
-
-    def _in_turn(self, means: Tensor, coefficients: Tensor, value: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """(B, C, K, …): `value` of each channel's index and means (B, K, …), shifted by the values before it."""
-        found: list[Tensor] = []
-        for c in range(self.num_channels):
-            mean, first = means[:, c], c * (c - 1) // 2
-            for before, x in enumerate(found):
-                mean = mean + coefficients[:, first + before] * x
-            found.append(value(c, mean))
-        return torch.stack(found, dim=1)
-
-    def _middles(self, x: Tensor) -> Tensor:
-        """Network units of values that spread over [−1, 1] from the lowest level to the highest."""
-        return to_network((x + 1) * ((self.levels - 1) / 2), self.levels)
+        drawn = draw_levels(maps, self.num_channels, self.levels, noise.child("decoder"))
+        return to_network(drawn.to(maps.dtype), self.levels)
 
 
 def _argmax_draw(logits: Tensor, dim: int, noise: Noise) -> Tensor:
