@@ -33,7 +33,7 @@ TOLD, TOLD_ON = (
         "naive-bayes": "every pixel on its own given the class: fine to classify, poor as a density",
         "kernel-density": "the training data, blurred: right where data is dense, which 64 dimensions are not",
         "mixture": "exact, instant, simple; too stiff for images",
-        "autoencoder": "codes, but no model of where they lie; samples decode to nothing in particular",
+        "autoencoder": "codes, but no model of where they lie: no likelihood, and samples by a guess",
         "vae": "fast and stable, but blurry; a bound in place of the likelihood",
         "discrete-vae": "the same of levels, with probabilities in place of densities",
         "gan": "sharp and one-pass, no likelihood, drops modes",

@@ -14,6 +14,8 @@ AUTOENCODER = Family(
     events=("image", "vector"),
     training="gradient",
     capabilities=frozenset({"sample", "encode", "decode"}),
+    codes="vector",
+    samplers={"gaussian": {}, "standard_normal": {}},
     sampling_cost="one pass of the decoder",
     papers=(
         "Hinton & Salakhutdinov (2006), Reducing the Dimensionality of Data with Neural Networks",

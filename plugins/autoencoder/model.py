@@ -21,10 +21,11 @@ class Autoencoder(Model):
     """Minimises E ‖z − decoder(encoder(z + noise))‖², without noise (Hinton & Salakhutdinov, 2006) or with it, which
     asks for more than a copy of the input (Vincent et al., 2008, sec. 2.3).
 
-    Nothing in that says where codes lie, so there is no p(z): no likelihood, and samples only by a guess. Here it is the
-    Gaussian with the mean and covariance of the training codes (Ghosh et al., 2020, sec. 4, by density estimation after
-    training): the best that two moments can do, and where the codes are not Gaussian its draws decode to nothing in
-    particular. A VAE's KL term is what closes that gap.
+    Nothing in that says where codes lie, so there is no p(z): no likelihood, and samples by a guess alone. Samplers:
+
+    gaussian          the Gaussian with the training codes' mean and covariance, fitted beside training (after Ghosh et
+                      al., 2020, sec. 4): as good as codes are Gaussian. Between clusters of codes it finds what is no data.
+    standard_normal   N(0, I), as if there were a VAE's KL term: what its absence looks like.
     """
 
     config: AutoencoderConfig
@@ -58,10 +59,12 @@ class Autoencoder(Model):
         self.code_square.lerp_(totals["squares"] / totals["examples"], weight)
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
+        e = noise.normal("code", (num, self.config.latent_dim), device=self.device)
+        if sampler.name == "standard_normal":
+            return self.reconstruct(e, None)
         covariance = self.code_square - torch.outer(self.code_mean, self.code_mean)
         variances, axes = torch.linalg.eigh(covariance.double())
         root = (axes * variances.clamp(min=0).sqrt()) @ axes.T  # of a covariance that may have no inverse
-        e = noise.normal("code", (num, self.config.latent_dim), device=self.device)
         return self.reconstruct(self.code_mean + e @ root.float(), None)
 
     def infer(self, z: Tensor, y: Tensor | None) -> Tensor:

@@ -20,7 +20,7 @@ PAPERS = (
 OBJECTIVES = (
     Member("iwae", "the importance-weighted bound of eight codes", {"objective": "iwae", "num_codes": 8}),
     Member("dreg", "the same, with doubly reparameterised gradients", {"objective": "dreg", "num_codes": 8}),
-    Member("free_bits", "0.1 nats of each number of a code for free, against collapse", {"free_nats": 0.1}),
+    Member("free_bits", "0.1 nats of a number of a code for free, against collapse", {"free_nats": 0.1}, ("image",)),
     Member("warm_up", "the KL term rises from nothing over 1,000 steps, against collapse", {"kl_warmup_steps": 1000}),
 )
 

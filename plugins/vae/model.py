@@ -136,9 +136,12 @@ class VariationalAutoencoder(Model):
         return self.output.nll(self.maps(code, y), z), kl
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
-        """ELBO (B,), the mean over `num_elbo_samples` codes, with the standard error of that mean."""
-        count = self.config.num_elbo_samples
+        """The bound that was trained, (B,): the ELBO, as the mean over `num_elbo_samples` codes with the standard error of
+        that mean, or the importance-weighted bound of `num_codes`, whose posterior is none for the ELBO."""
         posterior = self.posterior(z, y)
+        if self.config.objective != "elbo":
+            return self._importance_weighted(z, y, noise, *posterior, num_samples=self.config.num_codes)
+        count = self.config.num_elbo_samples
         terms = [self.bound(z, y, noise.child(str(k)), *posterior) for k in range(count)]
         draws = torch.stack([-nll - kl for nll, kl in terms])
         error = draws.std(dim=0) / math.sqrt(count) if count > 1 else None
@@ -153,11 +156,8 @@ class VariationalAutoencoder(Model):
                for each example, whose code is known: of real data there is no upper bound.
         """
         if estimator.name == "iwae":
-            mean, log_var = self.posterior(z, y)
             assert estimator.num_samples is not None
-            return importance_weighted(
-                lambda k: self._log_weight(z, y, mean, log_var, noise.child(str(k))), estimator.num_samples
-            )
+            return self._importance_weighted(z, y, noise, *self.posterior(z, y), num_samples=estimator.num_samples)
         below = self._annealing(z, y, noise, estimator)
         answer = below.lower_bound(below.pilot())
         own_noise = noise.child("own")
@@ -165,6 +165,11 @@ class VariationalAutoencoder(Model):
         own = self._annealing(self.emit(code, y, own_noise), y, own_noise, estimator)
         sizes = own.pilot()
         return replace(answer, check=own.upper_bound(code, sizes).nats - own.lower_bound(sizes).nats)
+
+    def _importance_weighted(
+        self, z: Tensor, y: Tensor | None, noise: Noise, mean: Tensor, log_var: Tensor, *, num_samples: int
+    ) -> LogProb:
+        return importance_weighted(lambda k: self._log_weight(z, y, mean, log_var, noise.child(str(k))), num_samples)
 
     def _log_weight(self, z: Tensor, y: Tensor | None, mean: Tensor, log_var: Tensor, noise: Noise) -> Tensor:
         """log p(z, h) − log q(h | z), (B,), of a code h drawn from q."""

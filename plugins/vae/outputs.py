@@ -62,7 +62,7 @@ class Gaussian:
         return ops.gaussian_nll(*self.parameters(maps), z)
 
     def mean(self, maps: Tensor) -> Tensor:
-        return self.parameters(maps)[0]
+        return maps[:, : self.num_channels]
 
     def draw(self, maps: Tensor, noise: Noise) -> Tensor:
         mean, log_var = self.parameters(maps)

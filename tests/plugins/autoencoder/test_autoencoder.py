@@ -55,6 +55,15 @@ def test_samples_have_the_moments_of_the_data_where_codes_are_gaussian(tmp_path:
     torch.testing.assert_close(found, expected, rtol=0, atol=0.15)
 
 
+def test_a_standard_normal_is_not_where_codes_are(tmp_path: Path) -> None:
+    model, split = fitted(tmp_path, linear=True)
+    model.encoder.weight.data *= 5  # nothing in the loss has codes of one size
+    model.encoder.bias.data *= 5
+    model.decoder.weight.data /= 5
+    expected = torch.from_numpy(split.x).var(0).sum()
+    assert float(model.sample(5000, sampler="standard_normal").var(0).sum()) < 0.5 * float(expected)
+
+
 def test_a_denoising_one_removes_noise_that_a_plain_one_keeps(tmp_path: Path) -> None:
     lost = {}
     for noise_std in (0.0, 1.0):

@@ -46,6 +46,18 @@ def test_with_the_exact_posterior_every_weight_is_the_marginal(objective: str) -
     assert float(terms["effective_codes"]) == pytest.approx(3, rel=1e-3)
 
 
+def test_a_model_of_the_weighted_bound_answers_with_it() -> None:
+    model, marginal = linear_gaussian(objective="dreg", num_codes=64)
+    plain, _ = linear_gaussian(num_elbo_samples=64)
+    for each in (model, plain):
+        each.encoder.offset = torch.tensor([0.3])
+    x = marginal.sample((40,))
+    answer = model.log_prob(x)
+    assert answer.kind == "lower_bound"
+    gap, wider = ((marginal.log_prob(x) - nats).mean() for nats in (answer.nats, plain.log_prob(x).nats))
+    assert abs(float(gap)) < 0.5 * float(wider)
+
+
 def test_more_codes_minimise_a_tighter_bound() -> None:
     found = []
     for options in ({}, {"objective": "iwae", "num_codes": 4}, {"objective": "iwae", "num_codes": 64}):
