@@ -17,7 +17,7 @@ from genpipe.model import Batch, Model, Optimizers
 from genpipe.noise import Noise
 from genpipe.training import blocks, checkpoints
 from genpipe.training.group import Group
-from tests.training.toys import BatchNormalised, Codebook, Pair, ReachesSome, Replay, Tiny, run
+from tests.training.toys import BatchNormalised, Codebook, Pair, ReachesSome, Replay, Tiny, plane, run
 
 STEPS, RESUMED_AT = 12, 10
 
@@ -115,9 +115,10 @@ CASES: dict[str, tuple[Callable[[], Model], dict[str, Any]]] = {
     "tied": (Tied, {}),
     "reached by some": (ReachesSome, {"weight_decay": 0.1}),
     "named blocks": (Said, {}),
+    "watched": (Deep, {"validate_every": 2, "validation": plane(11), "learning_rate": 0.05}),
 }
 QUICK = ("two optimisers", "codebook", "micro-batches of uneven shares", "a gradient in the loss", "reached by some")
-RESUMED = ("codebook", "blocks", "adversarial")
+RESUMED = ("codebook", "blocks", "adversarial", "watched")
 REFUSED = {"outside": Outside, "apart": BatchNormalised}
 
 

@@ -60,7 +60,9 @@ def assert_as_one_worker(workers: list[dict[str, Any]], case: str, folder: Path)
     tolerance = 2e-2 if case == "bfloat16" else 2e-4
     for worker in workers:
         for ours, theirs in zip(worker[case]["history"], expected["history"], strict=True):
-            assert ours["loss"] == pytest.approx(theirs["loss"], rel=tolerance, abs=1e-6)
+            assert ours.keys() == theirs.keys()
+            for name in ours.keys() & {"loss", "validation_loss"}:
+                assert ours[name] == pytest.approx(theirs[name], rel=tolerance, abs=1e-6)
         assert worker[case]["tensors"].keys() == expected["tensors"].keys()
         for name, tensor in expected["tensors"].items():
             torch.testing.assert_close(worker[case]["tensors"][name], tensor, rtol=10 * tolerance, atol=tolerance)

@@ -63,6 +63,7 @@ def run(
     progress: Any = None,
     split: Split | None = None,
     group: Group | None = None,
+    validation: Split | None = None,
     **options: Any,
 ) -> TrainResult:
     config = TrainConfig(**{"steps": 30, "batch_size": 8, "warmup_steps": 3, "log_every": 4, **options})
@@ -75,6 +76,7 @@ def run(
         scratch=scratch,
         progress=progress or ProgressFile(None),
         group=group,
+        validation=validation,
     )
 
 
