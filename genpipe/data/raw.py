@@ -69,7 +69,7 @@ def check_examples(spec: DataSpec, x: Array, y: Array | None, where: str, first:
         _check_range(x, 0, spec.levels - 1, f"0 … {spec.levels - 1}", f"{where}: values", first, needed)
         if x.dtype.kind == "f" and (x != np.floor(x)).any():
             raise DataError(
-                f"{where}: values are not whole, but levels is {spec.levels}: round them, or give low and high in its place"
+                f"{where}: values are not whole, but levels is {spec.levels}: real numbers have low and high in its place"
             )
     elif spec.low is not None and spec.high is not None:
         needed = f"low and high would have to be {min(x.min(), spec.low):g} and {max(x.max(), spec.high):g}"

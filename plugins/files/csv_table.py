@@ -51,7 +51,7 @@ class Tables(FileSource):
             name=stem(self.config.path),
             event="vector",
             shape=(len(columns),),
-            num_classes=len(names) if self.config.label else None,
+            num_classes=len(names) or None,
             class_names=names,
         )
 

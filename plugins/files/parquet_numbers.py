@@ -45,7 +45,6 @@ class ParquetNumbers(FileSource):
             columns = columns_of(table, part.address, self.config)
             num, schema = num_rows(table, part), table.schema_arrow
         survey: dict[str, Any] = {"num": num, "where": part.address, "shape": None, "dtype": None, "labels": []}
-        survey["labelled"] = columns.label is not None
         if num:
             shape, dtype = self._shape_and_type(part, schema, columns)
             survey |= {"shape": list(shape), "dtype": dtype.str}
@@ -84,7 +83,7 @@ class ParquetNumbers(FileSource):
             np.dtype(alike["dtype"]),
             self.config,
             alike["where"],
-            num_classes=len(names) if alike["labelled"] else None,
+            num_classes=len(names) or None,
             class_names=names,
         )
 

@@ -19,7 +19,7 @@ IMAGES: dict[str, Any] = {"name": "pictures", "event": "image", "shape": (1, 2, 
     [
         ({"levels": 17}, 255, r"values in \[0, 255\], expected 0 … 16; first at 3; levels would have to be 256"),
         ({"levels": 17}, -1, r"values in \[-1, 0\], expected 0 … 16; first at 3; levels are of values from 0 on"),
-        ({"levels": 17}, 0.5, "values are not whole, but levels is 17: round them, or give low and high"),
+        ({"levels": 17}, 0.5, "values are not whole, but levels is 17: real numbers have low and high"),
         ({"low": 0.0, "high": 1.0}, 255, r"expected \[0.0, 1.0\]; first at 3; low and high would have to be 0 and 255"),
         ({"low": 0.0, "high": 1.0}, float("nan"), "1 of 5 examples have NaN or infinity, first at 3; leave them out"),
         ({"low": 0.0, "high": 1.0}, float("-inf"), "1 of 5 examples have NaN or infinity, first at 3; leave them out"),

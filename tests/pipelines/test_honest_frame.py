@@ -91,7 +91,7 @@ def test_training_data_passed_off_as_samples_is_told(alone, runs):
         (lambda x: np.where(x == 3, np.nan, x.astype(float)), r"have NaN or infinity, first at \d"),
         (lambda x: np.where(x == 3, np.inf, x.astype(float)), r"have NaN or infinity, first at \d"),
         (lambda x: x.astype(np.int64) * 10, r"values in \[0, 160\], expected 0 … 16; first at 0"),
-        (lambda x: x / 16, r"values are not whole, but levels is 17; they seem to be scaled to \[0, 1\]"),
+        (lambda x: x / 16, r"values are not whole, but levels is 17: .*; they seem to be scaled to \[0, 1\]"),
         (lambda x: np.repeat(x[:1], 80, axis=0), "all 80 are one and the same example"),
         (lambda x: x.astype(complex), "samples have type complex128"),
         (lambda x: np.full(x.shape, "a"), "samples have type <U1"),

@@ -191,6 +191,6 @@ def test_a_collapsed_code_is_told(stage, tokens, monkeypatch):
     inputs = {"model": tokens.artifact("coder"), "data": tokens.artifact("data")}
     real = DataSpec(name="codes", event="vector", shape=(4,), num_classes=10)
     monkeypatch.setattr(encode, "code_spec", lambda model, event: real)
-    monkeypatch.setattr(encode, "draw_codes", lambda model, x, y, noise: torch.ones(len(x), 4))
+    monkeypatch.setattr(encode, "draw_codes", lambda model, x, y, noise: torch.arange(4.0).expand(len(x), 4))
     with pytest.raises(DataError, match="4 of 4 columns are constant"):
         stage("encode", {}, inputs)

@@ -59,7 +59,7 @@ def tensors(edit: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], 
     return apply
 
 
-FIRST = "encoder.layers.0.weight"
+FIRST = "encoder.first.weight"
 
 
 @pytest.mark.parametrize(
