@@ -82,6 +82,13 @@ class Case:
         size = self.split.spec.num_dimensions
         return [name for name in names if size <= self.family.max_dimensions.get(name, size)]
 
+    def samplers(self) -> list[dict[str, Any] | None]:
+        """The samplers that the data allows, the default first, with few steps where they take steps: what is promised
+        holds for any number of them."""
+        samplers = self.family.samplers
+        few = {name: {"num_steps": 6} if "num_steps" in samplers[name] else {} for name in self.possible(samplers)}
+        return [{"name": name, **options} for name, options in few.items()] or [None]
+
     def build(self, seed: int = 0, **options: Any) -> Model:
         config = self.family.config_class(**{**self.options, **self._small(), **options})
         return build_model(self.family, config, self.split.spec, seed=seed)

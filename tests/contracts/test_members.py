@@ -35,10 +35,11 @@ def test_a_member_trains_samples_scores_and_is_saved(case: Case, tmp_path: Path)
     assert all(np.isfinite(value) for value in result.numbers.values())
     y = labels(model, 4)
 
-    x = model.sample(4, y, seed=1)
+    sampler = case.samplers()[0]
+    x = model.sample(4, y, seed=1, sampler=sampler)
     assert x.dtype == getattr(torch, model.spec.dtype)
     model.units.check(x)
-    last = model.sample(1, None if y is None else y[3:], seed=1, first_index=3)
+    last = model.sample(1, None if y is None else y[3:], seed=1, first_index=3, sampler=sampler)
     if model.spec.levels is None:
         torch.testing.assert_close(last, x[3:], rtol=1e-3, atol=1e-3)
     else:  # a value that lies on a bin's edge may fall to either side of it
@@ -46,7 +47,7 @@ def test_a_member_trains_samples_scores_and_is_saved(case: Case, tmp_path: Path)
 
     save_model(model, tmp_path)
     loaded = load_model(tmp_path, registry())
-    assert torch.equal(loaded.sample(4, y, seed=1), x)
+    assert torch.equal(loaded.sample(4, y, seed=1, sampler=sampler), x)
 
     if "log_prob" in case.family.capabilities:
         given = torch.from_numpy(np.asarray(case.split.x[:4]))
@@ -99,9 +100,11 @@ def test_a_conditional_model_is_asked_with_labels_and_without(case: Case | None,
     if case is None:
         pytest.skip("no family has the option 'conditional'")
     model, _ = trained(case, tmp_path)
-    drawn = model.sample(3, seed=1)
+    sampler = case.samplers()[0]
+    drawn = model.sample(3, seed=1, sampler=sampler)
     assert drawn.shape == (3, *model.spec.shape)
-    assert not torch.equal(model.sample(3, 0, seed=1), model.sample(3, 1, seed=1)), "labels make no difference"
+    of_each = [model.sample(3, label, seed=1, sampler=sampler) for label in (0, 1)]
+    assert not torch.equal(*of_each), "labels make no difference"
     if "log_prob" in case.family.capabilities:
         x = torch.from_numpy(np.asarray(case.split.x[:3]))
         parts = torch.stack([model.log_prob(x, k).nats.double() + np.log(0.5) for k in (0, 1)])
