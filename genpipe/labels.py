@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from genpipe.answers import LogProb
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
 from genpipe.noise import Noise
-
-if TYPE_CHECKING:
-    from genpipe.model import LogProb
 
 
 def class_fractions(spec: DataSpec) -> Tensor:

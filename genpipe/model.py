@@ -20,16 +20,22 @@ int64 where `Model.conditional` is true, always, and None elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from genpipe.components import Family, LikelihoodKind
+from genpipe.answers import LogNormalizer as LogNormalizer
+from genpipe.answers import LogProb as LogProb
+from genpipe.answers import SamplePath as SamplePath
+from genpipe.capabilities import need, need_few_dimensions
+from genpipe.components import Family
 from genpipe.dataspec import DataSpec
-from genpipe.errors import CapabilityError, PluginError, UsageError, nearest
+from genpipe.errors import CapabilityError, PluginError, UsageError
+from genpipe.estimator import Estimator as Estimator
+from genpipe.estimator import choose_estimator
 from genpipe.labels import check_can_be_learnt, checked_labels, draw_labels, marginal, marginal_gradient
 from genpipe.noise import Noise
 from genpipe.sampler import Sampler as Sampler
@@ -44,106 +50,6 @@ class Batch:
     z: Tensor
     y: Tensor | None
     noise: Noise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimator:
-    """How to estimate a log-probability where `log_density` is not the only way.
-
-    name: one of the family's `estimators`; num_samples: codes, chains or probes for each example; num_steps:
-    temperatures, or a solver's steps. None means the family's default, and stays where the estimator has no such thing.
-    """
-
-    name: str
-    num_samples: int | None = None
-    num_steps: int | None = None
-
-
-@dataclass(frozen=True)
-class LogProb:
-    """Log-probabilities with their kind. nats: (B,); standard_error: (B,) of draws, None where there are none.
-
-    check: (B,) nats, what an estimator found when it tested itself: how far it may be off beyond standard_error.
-    estimator: which it was, with all its options; None for the family's own way. shared_error: of standard_error, what
-    all examples have in common, such as the error of log Z: a mean over examples keeps it.
-    """
-
-    nats: Tensor
-    kind: LikelihoodKind
-    standard_error: Tensor | None = None
-    check: Tensor | None = None
-    estimator: Estimator | None = None
-    shared_error: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogNormalizer:
-    """An estimate of log Z in nats, of a density p = exp(−energy) / Z.
-
-    standard_error: of its draws, None where there are none. upper: what bounds it from above, where that is known.
-    check: how far it may be off beyond standard_error: upper − nats, or a quadrature's own error.
-    """
-
-    nats: float
-    standard_error: float | None = None
-    upper: float | None = None
-    check: float | None = None
-
-    def __str__(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
-        bound = "" if self.upper is None else f"; at most {self.upper:.4g} by the reverse run"
-        return f"log Z = {self.nats:.4f}{error} nats{bound}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplePath:
-    """Samples on their way, for families that make them step by step.
-
-    frames: (F, B, *event), the last what `sample` gives; labels: F of them, where each is on the way ("t = 499");
-    drawn: (F, *event) bool, where a frame has values already, for families that draw one value after the other; None
-    where it has them everywhere.
-    """
-
-    frames: Tensor
-    labels: tuple[str, ...]
-    drawn: Tensor | None = None
-
-
-def need(family: Family, capability: str) -> None:
-    """CapabilityError where the family cannot do this."""
-    if capability not in family.capabilities:
-        can = ", ".join(sorted(family.capabilities))
-        raise CapabilityError(f"family '{family.name}' has no {capability}; it can: {can}")
-
-
-def need_few_dimensions(family: Family, name: str, spec: DataSpec) -> None:
-    """UsageError where one of the family's samplers or estimators is for smaller examples than these."""
-    most = family.max_dimensions.get(name, spec.num_dimensions)
-    if spec.num_dimensions > most:
-        beside = next((table for table in (family.samplers, family.estimators) if name in table), {})
-        others = " or ".join(f"'{other}'" for other in beside if other not in family.max_dimensions)
-        raise UsageError(
-            f"'{name}' of family '{family.name}' is for examples of at most {most} numbers, and those of '{spec.name}' have "
-            f"{spec.num_dimensions}: use {others}"
-        )
-
-
-def choose_estimator(family: Family, estimator: Estimator | str | Mapping[str, Any], spec: DataSpec) -> Estimator:
-    """The estimator meant, checked against the family's and the data, with its defaults."""
-    options = {"name": estimator} if isinstance(estimator, str) else estimator
-    given = asdict(options) if isinstance(options, Estimator) else dict(options)
-    name = given.pop("name", None)
-    if name not in family.estimators:
-        hint = nearest(str(name), family.estimators)
-        raise UsageError(f"family '{family.name}' has no estimator '{name}' of its likelihood{hint}")
-    need_few_dimensions(family, name, spec)
-    defaults = family.estimators[name]
-    for option, value in given.items():
-        if option not in defaults and value is not None:
-            raise UsageError(f"estimator '{name}' has no option '{option}'{nearest(option, defaults)}")
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise UsageError(f"estimator '{name}': {option} is {value!r}, expected a whole number from 1 on")
-    return Estimator(name=name, **{**defaults, **{k: v for k, v in given.items() if v is not None}})
 
 
 class Optimizers(Protocol):

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from genpipe.capabilities import need
 from genpipe.codes import code_spec, draw_codes
 from genpipe.data import Array, Split, in_order, open_split, split_names, write_index
 from genpipe.data.shard import Shard
 from genpipe.data.shard_writer import ShardWriter
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
-from genpipe.model import Model, need
+from genpipe.model import Model
 from genpipe.noise import Noise
 from genpipe.persistence import load_model
 from genpipe.pictures import LIGHT, MAX_REAL, examples_figure, save

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from genpipe.capabilities import need
 from genpipe.errors import GenpipeError, UsageError
-from genpipe.model import Model, need
+from genpipe.model import Model
 from genpipe.parallel import Range
 from genpipe.persistence import Description, load_model
 from genpipe.registry import registry
