@@ -11,9 +11,8 @@ from genpipe.components import Family
 from genpipe.errors import UsageError
 from genpipe.model import Model
 from genpipe.persistence import load_model, save_model
-from genpipe.pictures import LIGHT, save
 from genpipe.pipelines.compose.config import ComposeStageConfig
-from genpipe.pipelines.train.curves import curves_figure
+from genpipe.pipelines.train.curves import write_history
 from genpipe.steps import StepContext
 
 
@@ -27,12 +26,7 @@ def run(context: StepContext) -> None:
     parts = {name: load_model(context.inputs[name], context.registry) for name in family.parts}
     model: Model = family.builder(config.model.config, parts)
     save_model(model, context.out, context.registry)
-    history = [entry for name in family.parts for entry in _history(name, context.inputs[name])]
-    if history:
-        (context.out / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
-        figure = curves_figure(history, LIGHT)
-        if figure is not None:
-            save(figure, context.out / "curves.png")
+    write_history([entry for name in family.parts for entry in _history(name, context.inputs[name])], context.out)
     manifests = {name: read_manifest(context.inputs[name]) for name in family.parts}
     context.summary.update(
         family=family.name,

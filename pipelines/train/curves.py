@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from genpipe.pictures import Theme, blank_figure, dress
+from genpipe.pictures import LIGHT, Theme, blank_figure, dress, save
 
 VALIDATION_LOSS = "validation_loss"
 PANEL_WIDTH_PIXELS = 480
 PANEL_HEIGHT_PIXELS = 330
+
+
+def write_history(history: Sequence[Mapping[str, float]], folder: Path) -> None:
+    """Leaves history.jsonl, an entry in a line, and curves.png in the folder; nothing where nothing was logged."""
+    if history:
+        (folder / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
+    figure = curves_figure(history, LIGHT)
+    if figure is not None:
+        save(figure, folder / "curves.png")
 
 
 def term_names(history: Sequence[Mapping[str, float]]) -> list[str]:

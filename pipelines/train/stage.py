@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from genpipe.data import open_split
 from genpipe.model import Model
 from genpipe.persistence import save_model
-from genpipe.pictures import LIGHT, save
 from genpipe.pipelines.train.config import TrainStageConfig
-from genpipe.pipelines.train.curves import curves_figure
+from genpipe.pipelines.train.curves import write_history
 from genpipe.steps import StepContext
 from genpipe.training.assignment import Assignment
 
@@ -33,12 +30,7 @@ def run(context: StepContext) -> None:
     else:
         model, result = assignment.carry_out(context.registry, context.progress, stored=context.stored_scratch)
     save_model(model, context.out, context.registry)
-    if result.history:
-        lines = "".join(json.dumps(entry) + "\n" for entry in result.history)
-        (context.out / "history.jsonl").write_text(lines)
-    curves = curves_figure(result.history, LIGHT)
-    if curves is not None:
-        save(curves, context.out / "curves.png")
+    write_history(result.history, context.out)
     metrics = dict(result.numbers)
     if result.steps:
         metrics["steps_per_second"] = result.steps_per_second

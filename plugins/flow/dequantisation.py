@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +33,7 @@ class Dequantisation(Layer):
     ) -> None:
         super().__init__()
         self.levels = levels
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             ImageCoupling(
                 checkerboard(shape, index % 2),
                 Spline(num_bins, 1.0),
@@ -54,7 +56,7 @@ class Dequantisation(Layer):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         middles, offsets = self._split(y)
         for layer in reversed(list(self.layers)):
-            offsets = layer.inverse(offsets, middles)  # type: ignore[operator]
+            offsets = layer.inverse(offsets, middles)
         return middles + offsets / self.levels
 
     def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from genpipe.plugins.flow.layers import Layer
+from genpipe.plugins.flow.layers import Layer, TwoWayLayer
 from genpipe.plugins.flow.networks import ConvNet
 from genpipe.plugins.flow.transforms import Transform
 
 
-class ImageCoupling(Layer):
+class ImageCoupling(TwoWayLayer):
     """Some of an image's numbers are transformed, by parameters that convolutions make of the others.
 
     transformed: (C, H, W) bool. Each of C channels at each place gets parameters; those of the others are not used.
@@ -44,13 +44,7 @@ class ImageCoupling(Layer):
             dropout=dropout,
         )
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._map(x, context, inverse=False)
-
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._map(y, context, inverse=True)[0]
-
-    def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
         known = x.masked_fill(self.transformed, 0)
         params = self.network(torch.cat([known, self.transformed.to(x.dtype).expand_as(x)], dim=1), context)
         # Picked before the transform: what stays as it is costs nothing there.

@@ -24,7 +24,21 @@ class Layer(nn.Module):
         raise NotImplementedError
 
 
-class Coupling(Layer):
+class TwoWayLayer(Layer):
+    """A layer that does the same both ways but for its transform."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.map(x, context, inverse=False)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.map(y, context, inverse=True)[0]
+
+    def map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, or the same from the base towards the data."""
+        raise NotImplementedError
+
+
+class Coupling(TwoWayLayer):
     """One half of the dimensions is transformed, by parameters that a network makes of the other (Dinh et al., 2017).
 
     transformed: (D,) bool; where all are, as with D = 1, their parameters depend on the context alone.
@@ -57,13 +71,7 @@ class Coupling(Layer):
             dropout=dropout,
         )
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._map(x, context, inverse=False)
-
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._map(y, context, inverse=True)[0]
-
-    def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> tuple[Tensor, Tensor]:
         params = self.network(x[:, self.still], context)
         moved, log_det = self.transform(x[:, self.moving], params, inverse=inverse)
         return x.index_copy(1, self.moving, moved), log_det

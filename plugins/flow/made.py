@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class MADE(nn.Module):
         within = sees[:, None] >= sees[None, :]
         of_context = torch.ones(hidden, num_context, dtype=torch.bool)
         self.stem = MaskedLinear(torch.cat([sees[:, None] > order[None, :], of_context], dim=1))
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             Residual(MaskedLinear(within), MaskedLinear(within), dropout) for _ in range(num_blocks)
         )
         self.head = MaskedLinear((order[:, None] >= sees[None, :]).repeat_interleave(len(identity), dim=0))
@@ -70,8 +71,7 @@ class MADE(nn.Module):
         """
         stem, head = self.stem.masked, self.head.masked
         blocks: list[tuple[MaskedLinear, Tensor, MaskedLinear, Tensor]] = [
-            (block.first, block.first.masked, block.second, block.second.masked)  # type: ignore[union-attr,misc]
-            for block in self.blocks
+            (block.first, block.first.masked, block.second, block.second.masked) for block in self.blocks
         ]
         x = torch.zeros_like(like)
         # What follows the rectifier after the stem and after each block, and inside each block.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class VectorFlow(Layer):
         config: FlowConfig,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList()
+        self.layers: Any = nn.ModuleList()
         sizes = {"hidden": config.hidden, "num_blocks": config.num_blocks, "num_context": num_context}
         half = torch.arange(num_dimensions) % 2 == 0
         raster = torch.arange(num_dimensions)
@@ -55,7 +56,7 @@ class VectorFlow(Layer):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         for layer in reversed(list(self.layers)):
-            y = layer.inverse(y, context)  # type: ignore[operator]
+            y = layer.inverse(y, context)
         return y
 
 

@@ -82,11 +82,13 @@ class Case:
         size = self.split.spec.num_dimensions
         return [name for name in names if size <= self.family.max_dimensions.get(name, size)]
 
-    def samplers(self) -> list[dict[str, Any] | None]:
-        """The samplers that the data allows, the default first, with few steps where they take steps: what is promised
-        holds for any number of them."""
+    def samplers(self, num_steps: int | None = 6) -> list[dict[str, Any] | None]:
+        """The samplers that the data allows, the default first, with few steps where they take steps, or with None as many
+        as they take by themselves."""
         samplers = self.family.samplers
-        few = {name: {"num_steps": 6} if "num_steps" in samplers[name] else {} for name in self.possible(samplers)}
+        few = {
+            name: {"num_steps": num_steps} if "num_steps" in samplers[name] else {} for name in self.possible(samplers)
+        }
         return [{"name": name, **options} for name, options in few.items()] or [None]
 
     def build(self, seed: int = 0, **options: Any) -> Model:

@@ -74,11 +74,12 @@ def test_samples_are_in_the_datas_own_units(case: Case, tmp_path: Path) -> None:
     assert model.sample(0, labels(model, 0)).shape == (0, *model.spec.shape)
 
 
+@pytest.mark.parametrize("num_steps", [6, pytest.param(None, marks=pytest.mark.slow, id="all steps")])
 @pytest.mark.parametrize("case", CASES)
-def test_sample_i_is_the_same_in_any_batch(case: Case, tmp_path: Path) -> None:
+def test_sample_i_is_the_same_in_any_batch(case: Case, num_steps: int | None, tmp_path: Path) -> None:
     model, _ = trained(case, tmp_path)
     y = labels(model, 7)
-    for sampler in case.samplers():
+    for sampler in case.samplers(num_steps):
         whole = model.sample(7, y, seed=3, sampler=sampler).double()
         parts = [
             model.sample(n, None if y is None else y[i : i + n], seed=3, first_index=i, sampler=sampler).double()
@@ -310,8 +311,8 @@ def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Pa
     config = TrainConfig(steps=160, batch_size=batch_size, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
     result = train(model, few, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
     if before is not None:
-        # A closed form may begin at its optimum for standardised data, or near it: independent columns do.
-        least = 0.5 if case.family.training == "gradient" else 0.0
+        # A closed form may begin at its optimum for standardised vectors, or near it: independent columns do.
+        least = 0.0 if case.family.training == "closed_form" and case.event == "vector" else 0.5
         assert fitted() > before + least
     assert all(np.isfinite(v) for v in result.numbers.values())
 
