@@ -5,7 +5,9 @@ That is the first layer's share of a one-hot label beside its input, at every pi
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class AddLabel(nn.Module):
@@ -21,3 +23,8 @@ class AddLabel(nn.Module):
         assert y is not None, "a network of labels is called without any"
         row: Tensor = self.rows(y)
         return h + row.reshape(*row.shape, *[1] * (h.dim() - 2))
+
+
+def one_hot(y: Tensor | None, num_classes: int) -> Tensor | None:
+    """(B, num_classes) float32 for labels (B,), beside a network's input; None without labels."""
+    return None if y is None or not num_classes else F.one_hot(y, num_classes).to(torch.float32)

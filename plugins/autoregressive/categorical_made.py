@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from genpipe import ops
+from genpipe.networks.labels import one_hot
+from genpipe.networks.made import MADE, by_order
 from genpipe.noise import Noise
-from genpipe.plugins.autoregressive.made import MADE
 from genpipe.plugins.autoregressive.network import LevelNetwork
-from genpipe.plugins.autoregressive.orders import by_order, mean_over_orders, order_of_each
+from genpipe.plugins.autoregressive.orders import mean_over_orders, order_of_each, ranks_of_orders
 from genpipe.plugins.autoregressive.raster import Raster
 from genpipe.plugins.autoregressive.tokens import draw
 
@@ -34,17 +35,16 @@ class CategoricalMADE(LevelNetwork):
         num_classes: int,
     ) -> None:
         super().__init__(shape, levels)
-        self.raster, self.num_orders = Raster.of(shape), num_orders
+        self.raster, self.num_orders, self.num_classes = Raster.of(shape), num_orders, num_classes
         self.embedding = nn.Embedding(levels, EMBEDDING)
         self.made = MADE(
-            self.raster.length,
+            ranks_of_orders(self.raster.length, num_orders),
             EMBEDDING,
             levels,
             hidden=hidden,
-            num_layers=num_layers,
-            num_orders=num_orders,
+            num_blocks=num_layers,
             dropout=dropout,
-            num_classes=num_classes,
+            num_context=num_classes,
         )
 
     def nll(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -57,7 +57,8 @@ class CategoricalMADE(LevelNetwork):
         return self._nll(self.raster.flatten(x).contiguous(), y, orders)
 
     def _nll(self, tokens: Tensor, y: Tensor | None, orders: Tensor) -> Tensor:
-        return ops.categorical_nll(self.made(self.embedding(tokens), y, orders).flatten(1), tokens)
+        logits = self.made(self.embedding(tokens), one_hot(y, self.num_classes), orders)
+        return ops.categorical_nll(logits.flatten(1), tokens)
 
     def sample(self, num: int, y: Tensor | None, noise: Noise, device: torch.device) -> Tensor:
         u = noise.uniform("pixels", (num, self.raster.length), device=device)
@@ -65,10 +66,10 @@ class CategoricalMADE(LevelNetwork):
 
         def drawn(which: int, rows: Tensor) -> Tensor:
             tokens = torch.zeros((len(rows), self.raster.length), dtype=torch.int64, device=device)
-            kept, labels = self.made.start(len(rows)), None if y is None else y[rows]
-            for rank, number in enumerate(self.made.order(which).tolist()):
-                logits = self.made.advance(kept, self.embedding(tokens), labels, which, rank)
-                tokens[:, number] = draw(logits, u[rows, number])
+            labels = None if y is None else y[rows]
+            drawing = self.made.drawing(len(rows), one_hot(labels, self.num_classes), which)
+            for number in drawing.order.tolist():
+                tokens[:, number] = draw(drawing.next(self.embedding(tokens)), u[rows, number])
             return tokens
 
         return self.raster.unflatten(by_order(orders, self.num_orders, drawn), self.shape)

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from genpipe.dataspec import DataSpec
 from genpipe.model import Model, Sampler
+from genpipe.networks.labels import one_hot
+from genpipe.networks.made import MADE, by_order
 from genpipe.noise import Noise
 from genpipe.plugins.autoregressive import MADE_DENSITY
 from genpipe.plugins.autoregressive.config import MADEConfig
-from genpipe.plugins.autoregressive.made import MADE
-from genpipe.plugins.autoregressive.orders import by_order, mean_over_orders, order_of_each
+from genpipe.plugins.autoregressive.orders import mean_over_orders, order_of_each, ranks_of_orders
 from genpipe.plugins.autoregressive.tokens import draw
 
 MIN_LOG_SCALE = -7.0  # of a component, in the data's standard deviations: duplicates have no width of their own
@@ -34,15 +35,15 @@ class MADEDensity(Model):
 
     def __init__(self, config: MADEConfig, spec: DataSpec) -> None:
         super().__init__(MADE_DENSITY, config, spec)
+        self.num_classes = (spec.num_classes or 0) if config.conditional else 0
         self.made = MADE(
-            spec.num_dimensions,
+            ranks_of_orders(spec.num_dimensions, config.num_orders),
             1,
             3 * config.num_mixtures,
             hidden=config.hidden,
-            num_layers=config.num_layers,
-            num_orders=config.num_orders,
+            num_blocks=config.num_layers,
             dropout=config.dropout,
-            num_classes=(spec.num_classes or 0) if config.conditional else 0,
+            num_context=self.num_classes,
         )
         # Components start out side by side over ±2 deviations, and numbers hardly depend on each other.
         self.made.head.weight.data.mul_(0.1)
@@ -56,7 +57,7 @@ class MADEDensity(Model):
         return logits, means, log_scales.clamp(min=MIN_LOG_SCALE)
 
     def _log_prob(self, z: Tensor, y: Tensor | None, orders: Tensor) -> Tensor:
-        logits, means, log_scales = self._components(self.made(z[..., None], y, orders))
+        logits, means, log_scales = self._components(self.made(z[..., None], one_hot(y, self.num_classes), orders))
         e = (z[..., None] - means) * (-log_scales).exp()
         parts = logits.log_softmax(-1) - 0.5 * e.square() - log_scales - 0.5 * LOG_2PI
         return parts.logsumexp(-1).sum(1)
@@ -78,10 +79,10 @@ class MADEDensity(Model):
 
         def drawn(which: int, rows: Tensor) -> Tensor:
             z = torch.zeros((len(rows), size[1]), device=self.device)
-            kept, labels = self.made.start(len(rows)), None if y is None else y[rows]
-            for rank, number in enumerate(self.made.order(which).tolist()):
-                out = self.made.advance(kept, z[..., None], labels, which, rank)
-                logits, means, log_scales = self._components(out)
+            labels = None if y is None else y[rows]
+            drawing = self.made.drawing(len(rows), one_hot(labels, self.num_classes), which)
+            for number in drawing.order.tolist():
+                logits, means, log_scales = self._components(drawing.next(z[..., None]))
                 chosen = draw(logits, u[rows, number])[:, None]
                 scale = log_scales.gather(1, chosen)[:, 0].exp()
                 z[:, number] = means.gather(1, chosen)[:, 0] + scale * e[rows, number]

@@ -12,18 +12,16 @@ from genpipe import ops
 from genpipe.noise import Noise
 
 
+def ranks_of_orders(num: int, num_orders: int) -> Tensor:
+    """(num_orders, num), the place of each number: in the first order their own, in the others random ones, the same for
+    every model."""
+    orders = [torch.arange(num), *(ops.permutation(ops.key(n, "made/order"), num) for n in range(1, num_orders))]
+    return torch.stack(orders).argsort(1)
+
+
 def order_of_each(num: int, num_orders: int, noise: Noise, device: torch.device) -> Tensor:
     """(num,), an order for each example, all as likely."""
     return noise.randint("order", num_orders, (num, 1), device=device)[:, 0]
-
-
-def by_order(orders: Tensor, num_orders: int, f: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """f(order, rows), (len(rows), …), for the rows of each order in `orders`, (B,): all together, (B, …)."""
-    if num_orders == 1 or len(orders) == 0:
-        return f(0, torch.arange(len(orders), device=orders.device))
-    rows = [(orders == which).nonzero()[:, 0] for which in range(num_orders)]
-    parts = [f(which, of_it) for which, of_it in enumerate(rows) if len(of_it)]
-    return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
 def mean_over_orders(log_prob: Callable[[Tensor], Tensor], num: int, num_orders: int, device: torch.device) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genpipe.plugins.flow.made import MADE
-from genpipe.plugins.flow.networks import MLP
+from genpipe.networks.made import MADE
+from genpipe.plugins.flow.networks import MLP, start_at
 from genpipe.plugins.flow.transforms import Transform
 
 
@@ -89,23 +89,30 @@ class Autoregressive(Layer):
     ) -> None:
         super().__init__()
         self.transform = transform
+        # Hidden units see the first 1, 2, …, D − 1 numbers in turn, and where there is a context, some see that alone.
+        least, identity = 0 if num_context else 1, transform.identity()
         self.network = MADE(
-            order,
-            transform.identity(),
+            order[None],
+            1,
+            len(identity),
             hidden=hidden,
             num_blocks=num_blocks,
-            num_context=num_context,
             dropout=dropout,
+            num_context=num_context,
+            degrees=torch.arange(hidden) % max(len(order) - least, 1) + least,
         )
+        start_at(self.network.head, identity)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform(x, self.network(x, context))
 
+    @torch.no_grad()
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        def value(dimension: int, params: Tensor) -> Tensor:
-            return self.transform(y[:, dimension, None], params[:, None], inverse=True)[0][:, 0]
-
-        return self.network.solve(value, y, context)
+        x, drawing = torch.zeros_like(y), self.network.drawing(len(y), context)
+        for dimension in drawing.order.tolist():
+            params = drawing.next(x[..., None])[:, None]
+            x[:, dimension] = self.transform(y[:, dimension, None], params, inverse=True)[0][:, 0]
+        return x
 
 
 class Linear(Layer):

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from genpipe.dataspec import DataSpec
 from genpipe.errors import DataError, UsageError
 from genpipe.model import Batch, Model, Optimizers, Sampler
+from genpipe.networks.labels import one_hot
 from genpipe.noise import Noise
 from genpipe.plugins.flow import FLOW
 from genpipe.plugins.flow.config import FlowConfig
@@ -156,10 +156,8 @@ class NormalizingFlow(Model):
 
     def _context(self, y: Tensor | None) -> Tensor | None:
         """Labels as the layers' networks take them: one-hot, (B, K) or (B, K, 1, 1)."""
-        if y is None or not self.num_context:
-            return None
-        one_hot = F.one_hot(y, self.num_context).to(torch.float32)
-        return one_hot[:, :, None, None] if isinstance(self.flow, MultiscaleFlow) else one_hot
+        context = one_hot(y, self.num_context)
+        return context[:, :, None, None] if context is not None and isinstance(self.flow, MultiscaleFlow) else context
 
     def _base(self, u: Tensor) -> Tensor:
         if self.in_box:

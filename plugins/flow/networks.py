@@ -6,18 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genpipe.dropout import Dropout
-
-
-class Residual(nn.Module):
-    """h + f(h), for any two layers of one width (He et al., 2016)."""
-
-    def __init__(self, first: nn.Module, second: nn.Module, dropout: float) -> None:
-        super().__init__()
-        self.first, self.second, self.dropout = first, second, Dropout(dropout)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.second(self.dropout(F.silu(self.first(F.silu(h)))))
+from genpipe.networks.residual import Residual
 
 
 def start_at(head: nn.Linear | nn.Conv2d, params: Tensor) -> None:

@@ -16,8 +16,9 @@ from genpipe.model import Batch
 from genpipe.noise import Noise
 from genpipe.plugins.flow.config import FlowConfig
 from genpipe.plugins.flow.image_layers import alternate_channels
-from genpipe.plugins.flow.made import MADE
+from genpipe.plugins.flow.layers import Autoregressive
 from genpipe.plugins.flow.model import NormalizingFlow, build
+from genpipe.plugins.flow.transforms import Affine
 from genpipe.plugins.flow.vectors import from_logit
 
 SPECS = {
@@ -106,12 +107,12 @@ def test_data_with_a_range_has_no_probability_outside_of_it() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(num=st.integers(1, 9), flipped=st.booleans(), blocks=st.integers(0, 2))
-def test_made_sees_only_what_comes_before(num: int, flipped: bool, blocks: int) -> None:
+def test_an_autoregressive_layer_sees_only_what_comes_before(num: int, flipped: bool, blocks: int) -> None:
     torch.manual_seed(num)
     order = torch.arange(num).flip(0) if flipped else torch.arange(num)
-    network = MADE(order, torch.zeros(2), hidden=24, num_blocks=blocks, num_context=0, dropout=0.0)
-    torch.nn.init.normal_(network.head.weight)
-    jacobian = torch.autograd.functional.jacobian(lambda x: network(x, None)[0].sum(-1), torch.randn(1, num))[:, 0]
+    layer = Autoregressive(order, Affine(), hidden=24, num_blocks=blocks, num_context=0, dropout=0.0)
+    torch.nn.init.normal_(layer.network.head.weight)
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer.network(x)[0].sum(-1), torch.randn(1, num))[:, 0]
     later = order[:, None] <= order[None, :]
     assert (jacobian[later] == 0).all()
     if num > 1 and blocks < 2:
@@ -213,8 +214,8 @@ def test_a_masked_networks_inverse_pass_is_the_search_by_whole_passes() -> None:
     layer = model.flow.layers[0]  # type: ignore[index,union-attr]
     with torch.no_grad():
         y, x = layer(z)[0], torch.zeros_like(z)
-        for dimension in layer.network.dimensions:
-            params = layer.network(x, None)[:, dimension]
+        for dimension in layer.network.order(0).tolist():
+            params = layer.network(x)[:, dimension]
             x[:, dimension] = layer.transform(y[:, dimension, None], params[:, None], inverse=True)[0][:, 0]
         torch.testing.assert_close(layer.inverse(y), x)
         torch.testing.assert_close(x, z)
