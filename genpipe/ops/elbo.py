@@ -15,17 +15,22 @@ def elbo_loss(nll: Tensor, kl: Tensor, *, beta: float = 1.0) -> Tensor:
     return torch.add(nll, kl, alpha=beta).mean()
 
 
-def free_bits_kl(mean: Tensor, log_var: Tensor, free_nats: float, *, group_size: int = 1) -> Tensor:
+def free_bits_kl(
+    mean: Tensor, log_var: Tensor, free_nats: float, *, group_size: int = 1, batch_kl: Tensor | None = None
+) -> Tensor:
     """Σ_j max(free_nats, KL_j), a scalar, for the groups j of a code: free bits (Kingma et al., 2016, eq. 15).
 
     mean and log_var: (B, D) of N(μ, e^lv); KL_j is the divergence from N(0, I) summed over `group_size` neighbouring
     dimensions and averaged over the batch, before the maximum is taken: a group below the bound gets no gradient
-    from any example, as in the paper. free_nats: the bound of a group, in nats. ValueError where D is no multiple of
-    group_size.
+    from any example, as in the paper. free_nats: the bound of a group, in nats. batch_kl: (D / group_size,), by which the
+    maximum is decided where these examples are only a part of the batch, whose mean they cannot know; their own KL_j
+    where None. ValueError where D is no multiple of group_size.
     """
     if mean.shape[1] % group_size:
         raise ValueError(
             f"genpipe.free_bits_kl: group_size must divide the code's {mean.shape[1]} numbers, got {group_size}"
         )
-    terms = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
-    return terms.mean(0).unflatten(0, (-1, group_size)).sum(1).clamp(min=free_nats).sum()
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
+    groups = kl.mean(0).unflatten(0, (-1, group_size)).sum(1)
+    decided = groups if batch_kl is None else batch_kl
+    return torch.where(decided >= free_nats, groups, free_nats).sum()

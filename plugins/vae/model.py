@@ -91,17 +91,16 @@ class VariationalAutoencoder(Model):
         }
 
     def _beyond_free(self, mean: Tensor, log_var: Tensor, optimizers: Optimizers | None) -> Tensor:
-        """Σ_j max(free_nats, KL_j), (B,), each number's maximum decided by its mean over a whole batch, so that one
-        below it gets no gradient from any example (Kingma et al., 2016, eq. 15).
+        """Free bits, a scalar: Σ_j max(free_nats, KL_j) over the numbers of a code.
 
-        Departs from the paper in that the batch is the last one: parts of this one cannot know its mean.
+        Departs from Kingma et al. (2016), eq. 15, in that the maximum is decided by the last batch's mean: parts of
+        this one cannot know its own.
         """
-        kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
         if optimizers is not None:
-            optimizers.sum("kl", kl.detach().sum(0))
-            optimizers.sum("examples", torch.tensor(float(len(kl)), device=kl.device))
-        free = torch.full_like(kl, self.config.free_nats)
-        return torch.where(self.mean_kl > self.config.free_nats, kl, free).sum(1)
+            with torch.no_grad():
+                optimizers.sum("kl", 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(0))
+            optimizers.sum("examples", torch.tensor(float(len(mean)), device=mean.device))
+        return ops.free_bits_kl(mean, log_var, self.config.free_nats, batch_kl=self.mean_kl)
 
     def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
         if self.config.free_nats > 0:

@@ -130,6 +130,8 @@ def test_free_bits_hold_each_group_above_its_bound():
     assert ((grad == 0).all(0) == (per_dimension < bound)).all()
     pairs = per_dimension.unflatten(0, (4, 2)).sum(1)
     torch.testing.assert_close(ops.free_bits_kl(mean, log_var, 1.0, group_size=2), pairs.clamp(min=1.0).sum())
+    halves = [ops.free_bits_kl(mean[i::2], log_var[i::2], bound, batch_kl=per_dimension) for i in range(2)]
+    torch.testing.assert_close(torch.stack(halves).mean(), held)  # of a batch that is cut, decided as for the whole
     with pytest.raises(ValueError, match="group_size must divide the code's 8 numbers, got 3"):
         ops.free_bits_kl(mean, log_var, 1.0, group_size=3)
 
