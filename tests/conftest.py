@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,6 +16,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
     # pytest -n: the workers, and what they start, share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
+# Property tests draw the same examples in every run, and are given the time that they take: what a machine is busy with
+# decides nothing. HYPOTHESIS_PROFILE=default looks further.
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("genpipe", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "genpipe"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TOY = ROOT / "tests" / "toy_plugin"
 SECRET = "hunter2-and-more"
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
-START_SECONDS = 180
+START_SECONDS = 600
 
 
 def free_port() -> int:

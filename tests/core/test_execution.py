@@ -18,7 +18,7 @@ from genpipe.errors import GenpipeError, Interrupted, StepFailed, UsageError
 from genpipe.runs import Run, all_runs, find_run
 from genpipe.workspace import Workspace
 
-RAY_SECONDS = 60
+RAY_SECONDS = 300  # Ray on a busy machine
 
 
 @pytest.fixture
@@ -107,12 +107,19 @@ def test_a_failing_step_is_told_and_earlier_artifacts_stay_whole(run, space, the
 
 def test_what_two_runs_want_at_once_is_made_once(command, toy_recipe, space):
     toy_recipe()
+    waits = "the same is being made elsewhere"
+
+    def num_waiting() -> int:
+        logs = [run.log("left") for run in all_runs(space)]
+        return sum(waits in log.read_text() for log in logs if log.exists())
+
     with ThreadPoolExecutor() as pool:
-        arguments = ("run", "toy.yaml", "left.seconds=2", "--executor", "inline", "--tracking", "off")
-        answers = list(pool.map(lambda _: command(*arguments), range(2)))
-    assert [answer.returncode for answer in answers] == [0, 0]
-    logs = [run.log("left").read_text() for run in all_runs(space)]
-    assert sum("the same is being made elsewhere" in log for log in logs) == 1
+        arguments = ("run", "toy.yaml", f"left.until={space.root / 'go'}", "--executor", "inline", "--tracking", "off")
+        answers = [pool.submit(command, *arguments) for _ in range(2)]
+        wait_for(lambda: num_waiting() == 1 or any(answer.done() for answer in answers))
+        (space.root / "go").touch()
+    assert [answer.result().returncode for answer in answers] == [0, 0]
+    assert num_waiting() == 1
     assert len([p for run in all_runs(space) if (p := run.progress("left")).exists()]) == 1
     assert list((space.root / "scratch").iterdir()) == []
 
@@ -133,11 +140,11 @@ def test_independent_steps_run_side_by_side_on_ray(run, tmp_path):
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     overrides = [f"{step}.meet={meeting}" for step in ("left", "right")]
-    finished = run("left.seconds=1", "right.value=2", *overrides, executor="ray")
+    finished = run("left.num_reports=4", "right.value=2", *overrides, executor="ray")
     assert number(finished, "sum") == 3
     assert "this is the number stage" in finished.log("left").read_text()
     reports = [json.loads(line) for line in finished.progress("left").read_text().splitlines()]
-    assert len(reports) > 3
+    assert len(reports) == 4
     assert "loss" in reports[0]["metrics"]
 
 
@@ -165,7 +172,7 @@ def test_workers_that_die_are_replaced_and_one_that_always_does_fails_its_step_a
     assert answer.stderr.count(f"\nright        {died}; started again") == 2
     assert newest(space).log("left").read_text().count(f"{died}; started again") == 1
     assert newest(space).steps["left"].status == "FINISHED"
-    assert not processes_of(space)
+    wait_for(lambda: not processes_of(space))
 
 
 def test_an_import_of_torch_that_is_interrupted_is_told_as_such(run, space, monkeypatch):

@@ -27,7 +27,7 @@ TOY = Path(__file__).parents[1] / "toy_plugin"
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    monkeypatch.setattr(Patience, "from_environment", classmethod(lambda cls: cls(20, 2, 0)))
+    monkeypatch.setattr(Patience, "from_environment", classmethod(lambda cls: cls(300, 2, 0)))
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.ray_here import ray_here
+
 
 @pytest.fixture(scope="module")
 def on_ray():
-    import ray
-
     with pytest.MonkeyPatch.context() as patch:
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         patch.setenv("PYTHONPATH", path)
         patch.syspath_prepend(str(Path(__file__).parent))
-        ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        yield
-        ray.shutdown()
+        with ray_here(num_cpus=3):
+            yield

@@ -363,5 +363,5 @@ def test_the_page_is_no_wider_than_the_window(ring, tmp_path, width):
         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
         (tmp_path / "page.html").as_uri(),
     ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
     assert re.search(r'data-over="(-?\d+)"', dom)[1] == "0"

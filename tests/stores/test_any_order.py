@@ -18,7 +18,7 @@ from genpipe.stores import Store, StoredFolder
 from genpipe.stores.patience import Patience
 from tests.faulty_store import FOLDER, Faulty
 
-HASTY = Patience(timeout_seconds=20, num_tries=1, first_pause_seconds=0)
+HASTY = Patience(timeout_seconds=300, num_tries=1, first_pause_seconds=0)
 NODES = st.sampled_from(["a", "b"])
 CONTENTS = st.sampled_from([b"one", b"two" * 2000, b"three" * 3000])
 

@@ -10,7 +10,7 @@ from genpipe.errors import ArtifactError, GenpipeError, StoreError, UsageError
 from genpipe.stores import Site, Store, StoredFolder
 from genpipe.stores.patience import Patience
 
-HASTY = Patience(timeout_seconds=20, num_tries=2, first_pause_seconds=0)
+HASTY = Patience(timeout_seconds=300, num_tries=2, first_pause_seconds=0)
 
 
 def make(final: Path, content: str = "content") -> Path:

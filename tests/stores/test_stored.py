@@ -17,7 +17,7 @@ from genpipe.errors import ArtifactError, StoreError
 from genpipe.stores import Store, StoredFolder
 from genpipe.stores.patience import Patience
 
-HASTY = Patience(timeout_seconds=20, num_tries=2, first_pause_seconds=0)
+HASTY = Patience(timeout_seconds=300, num_tries=2, first_pause_seconds=0)
 CONTENT = {"a.bin": b"0123456789" * 1000, "inner/b.json": b"{}", "empty": b""}
 
 

@@ -17,6 +17,7 @@ from genpipe.graph import Step
 class NumberConfig(Config):
     value: float = Field(1.0, le=1000)
     seconds: float = 0.0
+    num_reports: int = 0  # that are written however fast they come, before the time begins
     then: Literal["succeed", "mistake", "bug", "exit", "die", "die_once", "hang"] = "succeed"
     child: bool = False  # leave a process running
     num_bytes: int = 0  # to write
@@ -143,8 +144,10 @@ def number(context):
         (context.out / "filling.bin").write_bytes(bytes(config.num_bytes))
     if config.child:
         subprocess.Popen(["sleep", "600"])
+    for at in range(1, config.num_reports + 1):
+        context.progress(at, None, keep=True, loss=1 / at)
     deadline = time.monotonic() + config.seconds
-    at = 0
+    at = config.num_reports
     while time.monotonic() < deadline if config.until is None else not os.path.exists(config.until):
         time.sleep(0.02)
         at += 1
@@ -173,7 +176,7 @@ def number(context):
 def meet(folder: Path, step: str) -> None:
     """Ends once two steps are here at once; steps that take turns never are."""
     (folder / step).write_text("")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(list(folder.iterdir())) < 2:
         if time.monotonic() > deadline:
             raise TimeoutError("nobody came")

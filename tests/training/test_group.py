@@ -203,7 +203,7 @@ class DieAt(StopAt):
         if at == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-dist.init_process_group("gloo", f"file://{{folder}}/store{{dies_at}}", rank=rank, world_size=2, timeout=timedelta(seconds=120))
+dist.init_process_group("gloo", f"file://{{folder}}/store{{dies_at}}", rank=rank, world_size=2, timeout=timedelta(seconds=400))
 model = Codebook()
 try:
     result = run(model, folder / "scratch", DieAt(dies_at), group=TorchGroup(), checkpoint_every=5)
@@ -222,7 +222,7 @@ def two_processes(folder: Path, dies_at: int = -1) -> list[tuple[int, str]]:
         subprocess.Popen([*command, str(rank), str(folder), str(dies_at)], stdout=-1, stderr=-2, text=True)
         for rank in range(2)
     ]
-    outputs = [child.communicate(timeout=200)[0] for child in children]
+    outputs = [child.communicate(timeout=500)[0] for child in children]
     return [(child.returncode, output) for child, output in zip(children, outputs, strict=True)]
 
 

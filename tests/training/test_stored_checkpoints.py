@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,18 @@ from genpipe.errors import StoreError, UsageError
 from genpipe.steps import ProgressFile
 from genpipe.stores import Store, StoredFolder
 from genpipe.stores.patience import Patience
-from genpipe.training import checkpoints
+from genpipe.training import checkpoints, mirror
 from genpipe.training.config import TrainConfig
 from genpipe.training.loop import TrainResult, train
 from genpipe.training.mirror import Mirror
 from tests.training.test_loop import Stop, StopAt, Tiny, plane, same_weights
 
-HASTY = Patience(timeout_seconds=20, num_tries=2, first_pause_seconds=0)
+HASTY = Patience(timeout_seconds=300, num_tries=2, first_pause_seconds=0)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(mirror, "CLOSE_SECONDS", 300)
 
 
 @pytest.fixture
@@ -57,9 +63,9 @@ class PromptMirror(Mirror):
         self.arrive()
 
 
-def stop_at(step: int, scratch: Path, stored: StoredFolder, mirror: type[Mirror] = PromptMirror) -> None:
+def stop_at(step: int, scratch: Path, stored: StoredFolder) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "Mirror", mirror)
+        patch.setattr(checkpoints, "Mirror", PromptMirror)
         with pytest.raises(Stop):
             run(Tiny(), scratch, StopAt(step), checkpoint_every=5, stored=stored)
 
@@ -171,15 +177,44 @@ def publish_small(final: Path) -> Path:
     return final
 
 
-def test_a_slow_store_holds_nothing_up_and_gets_the_newest(stored, tmp_path, faulty, monkeypatch):
-    faulty.plan(seconds=0.05)
-    sent: list[str] = []
-    send = StoredFolder.send
-    monkeypatch.setattr(StoredFolder, "send", lambda self, *a, **k: (sent.append(self.path), send(self, *a, **k)))
-    run(Tiny(), tmp_path, checkpoint_every=1, stored=stored)
-    assert sent[-1].endswith(names(29)[0])
-    assert len(sent) < 29  # those between were left out
-    assert there(stored)[0] == names(29)[0]
+class Slow:
+    """A store that takes a first checkpoint in hand, and has it no sooner than told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.sent: list[str] = []
+        send = StoredFolder.send
+
+        def send_late(folder: StoredFolder, *arguments: Any, **options: Any) -> Any:
+            self.sent.append(Path(folder.path).name)
+            self.begun.set()
+            assert self.may_end.wait(300)
+            return send(folder, *arguments, **options)
+
+        monkeypatch.setattr(StoredFolder, "send", send_late)
+
+
+class Watching(StopAt):
+    """Goes on past the first checkpoint once it is on its way; what is kept here at `step` is in `kept`."""
+
+    def __init__(self, store: Slow, scratch: Path, step: int) -> None:
+        super().__init__(step)
+        self.store, self.scratch, self.kept = store, scratch, []
+
+    def __call__(self, at: int, total: int | None = None, **numbers: Any) -> None:
+        if at == 7:
+            assert self.store.begun.wait(300)
+        if at == self.step:
+            self.kept = [path.name for path in checkpoints.list_checkpoints(self.scratch)]
+            self.store.may_end.set()
+
+
+def test_a_slow_store_holds_nothing_up_and_gets_the_newest(stored, tmp_path, monkeypatch):
+    store = Slow(monkeypatch)
+    run(Tiny(), tmp_path, Watching(store, tmp_path, 30), checkpoint_every=1, stored=stored)
+    first, last = store.sent  # those between were left out
+    assert first in names(1, 2, 3, 4, 5, 6)
+    assert there(stored) == [last, first] == [*names(29), first]
 
 
 def test_a_checkpoint_that_others_wait_for_has_arrived(stored, tmp_path, faulty):
@@ -195,12 +230,13 @@ def test_a_checkpoint_that_others_wait_for_has_arrived(stored, tmp_path, faulty)
         assert there(stored) == names(1)
 
 
-def test_what_is_on_its_way_is_not_pruned_here(stored, tmp_path, faulty):
-    faulty.plan(seconds=0.3)
-    stop_at(23, tmp_path, stored, Mirror)
-    kept = [p.name for p in checkpoints.list_checkpoints(tmp_path)]
-    assert names(20)[0] in kept
-    assert there(stored)[0] == names(20)[0]
+def test_what_is_on_its_way_is_not_pruned_here(stored, tmp_path, monkeypatch):
+    store = Slow(monkeypatch)
+    watching = Watching(store, tmp_path, 23)
+    run(Tiny(), tmp_path, watching, checkpoint_every=5, stored=stored)
+    assert watching.kept == names(20, 15, 5)
+    assert store.sent[0] == names(5)[0]
+    assert there(stored) == names(25, 20)
 
 
 def test_a_store_that_does_not_answer_at_the_start_ends_a_training_that_might_be_there(stored, tmp_path, faulty):
