@@ -1,26 +1,40 @@
-"""The results page: `python -m benchmarks.comparisons` runs the comparisons that need no GPU and writes docs/results.md.
+"""The results page: `python -m benchmarks.comparisons` runs comparisons and writes docs/results.md.
 
-Beside it go the pictures (docs/images) and the numbers (benchmarks/results), from which `--render` writes the page again.
-Steps that are in the workspace are reused; `--fresh` makes all again. Best on a quiet machine: it tells times.
+    python -m benchmarks.comparisons                        # those whose data ships: compare-2d, compare-digits
+    python -m benchmarks.comparisons compare-fashion-cpu    # this one, whose data GENPIPE_DATA names
+    python -m benchmarks.comparisons compare-fashion-cpu --run last    # the table of a run that is done, on this machine
+    python -m benchmarks.comparisons --render               # the page again from the numbers that are kept
+
+Beside the page go pictures (docs/images), numbers (benchmarks/results) and, in benchmarks/results/comparisons.json, when
+and on what each was made. Steps that are in the workspace are reused; `--fresh` makes all again. Best on a quiet machine:
+it tells times.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.training import device_name
+from genpipe.artifacts import read_manifest
 from genpipe.comparison import COMPARISON, Cell, Comparison, Row
 from genpipe.comparison_text import cell_text, legend, markdown_table, short
 from genpipe.words import number
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, IMAGES, RESULTS = ROOT / "docs" / "results.md", ROOT / "docs" / "images", ROOT / "benchmarks" / "results"
+MADE = RESULTS / "comparisons.json"
 COMPARISONS = {
     "compare-2d": "A ring of eight Gaussians, whose truth is known",
     "compare-digits": "8×8 handwritten digits",
+    "compare-fashion": "Fashion-MNIST on a GPU",
+    "compare-fashion-cpu": "Fashion-MNIST, at most 15 minutes of one core for each model",
 }
+OF_OWN_DATA = ("compare-fashion", "compare-fashion-cpu")
 PICTURES = {
     "quality-time": "quality against the time of a sample",
     "likelihood-quality": "likelihood against quality",
@@ -55,46 +69,82 @@ SAMPLING, TRAINING = "sampling [ms/sample]", "training [s]"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", metavar="RECIPE", help="[default: those whose data ships]")
+    parser.add_argument(
+        "--run", metavar="RUN", help="take the table of this run of the one RECIPE, in place of running it"
+    )
     parser.add_argument("--render", action="store_true", help="write the page from the numbers that are there")
     parser.add_argument("--fresh", action="store_true", help="make every step again")
     parser.add_argument("--workspace", help="[default: $GENPIPE_HOME, else .genpipe]")
     options = parser.parse_args()
+    names = options.names or [name for name in COMPARISONS if name not in OF_OWN_DATA]
+    if unknown := [name for name in names if name not in COMPARISONS]:
+        parser.error(f"there is no comparison {', '.join(unknown)}; there are {', '.join(COMPARISONS)}")
+    if options.run and len(options.names) != 1:
+        parser.error("--run is of one recipe: name it")
     if not options.render:
-        for name in COMPARISONS:
-            run(name, options.workspace, options.fresh)
-    PAGE.write_text(page(read()), encoding="utf-8")
+        for name in names:
+            keep(name, run(name, options.run, options.workspace, options.fresh))
+    PAGE.write_text(page(read(), made()), encoding="utf-8")
     print(PAGE)
 
 
-def run(name: str, workspace: str | None, fresh: bool) -> None:
-    """Runs one comparison, and keeps its numbers and its pictures."""
+def run(name: str, reference: str | None, workspace: str | None, fresh: bool) -> Path:
+    """The comparison of a recipe, made now or taken of a run that was."""
     import genpipe
+    from genpipe.errors import UsageError
+    from genpipe.runs import find_run
+    from genpipe.workspace import Workspace
 
-    folder = genpipe.run(name, workspace=workspace, fresh=fresh, tracking="off").one("comparison")
+    if reference is None:
+        return genpipe.run(name, workspace=workspace, fresh=fresh, tracking="off").one("comparison")
+    found = find_run(Workspace.choose(workspace), reference)
+    if found.recipe != name:
+        raise UsageError(f"the run {found.id} is of {found.recipe}, not of {name}")
+    return found.one("comparison")
+
+
+def keep(name: str, folder: Path) -> None:
+    """Its numbers and pictures, and when and on what they were made; `folder` was made on this machine."""
     shutil.copy(folder / COMPARISON, RESULTS / f"{name}.json")
     for picture in PICTURES:
         if (folder / f"{picture}.png").exists():
             shutil.copy(folder / f"{picture}.png", IMAGES / f"{name}-{picture}.png")
+    manifest, machine = read_manifest(folder), Comparison.read(folder / COMPARISON).machine
+    facts = {
+        "date": datetime.fromtimestamp(manifest.created, UTC).date().isoformat(),
+        "device": device_name("cpu") if "CPU" in machine else machine,  # of CPUs a run keeps the architecture alone
+        "torch": manifest.environment["torch"],
+    }
+    MADE.write_text(json.dumps({**made(), name: facts}, indent=1, sort_keys=True) + "\n")
+
+
+def made() -> dict[str, dict[str, str]]:
+    """When and on what each comparison was made: name → date, device, torch."""
+    found: dict[str, dict[str, str]] = json.loads(MADE.read_text()) if MADE.exists() else {}
+    return found
 
 
 def read() -> dict[str, Comparison]:
-    return {name: Comparison.read(RESULTS / f"{name}.json") for name in COMPARISONS}
+    """Those that were made."""
+    kept = {name: RESULTS / f"{name}.json" for name in COMPARISONS}
+    return {name: Comparison.read(path) for name, path in kept.items() if path.exists()}
 
 
-def page(comparisons: dict[str, Comparison]) -> str:
-    """The whole page."""
+def page(comparisons: dict[str, Comparison], made: dict[str, dict[str, str]]) -> str:
+    """The whole page. made: as the function of that name gives it."""
     parts = [
         "# Results",
         "What the families that ship with genpipe are like, measured side by side. This page is written by "
         "`python -m benchmarks.comparisons`, which runs `genpipe compare` on the recipes below; the numbers are in "
         "[benchmarks/results](../benchmarks/results). No model was tuned to win: each has the settings of its own recipe, and "
-        "these are small models, trained in minutes on a CPU. [Comparisons](compare.md) says how to make such a page of one's "
-        "own.",
+        "where it does not say otherwise these are small models, trained in minutes on a CPU. [Comparisons](compare.md) says how "
+        "to make such a page of one's own.",
         "## What textbooks tell, measured",
         _textbook(comparisons[TOLD_ON]),
     ]
-    for name, heading in COMPARISONS.items():
-        parts += _section(name, heading, comparisons[name])
+    for name, comparison in comparisons.items():
+        parts += _section(name, comparison, made.get(name))
     return "\n\n".join(parts) + "\n"
 
 
@@ -176,15 +226,17 @@ def _quality(comparison: Comparison) -> str:
     raise LookupError("there is no distance in the comparison")
 
 
-def _section(name: str, heading: str, comparison: Comparison) -> list[str]:
+def _section(name: str, comparison: Comparison, made: dict[str, str] | None) -> list[str]:
+    heading = COMPARISONS[name]
     shown = [
         f"![{heading}: {alt}](images/{name}-{picture}.png)"
         for picture, alt in PICTURES.items()
         if (IMAGES / f"{name}-{picture}.png").exists()
     ]
+    where = f" Made on {made['date']} on {made['device']}, by torch {made['torch']}." if made else ""
     return [
         f"## {heading}",
-        f"`genpipe compare {name}`, seeds {', '.join(map(str, comparison.seeds))}.",
+        f"`genpipe compare {name}`, seed{'s' if len(comparison.seeds) > 1 else ''} {', '.join(map(str, comparison.seeds))}.{where}",
         markdown_table(comparison),
         "\n".join(f"- {line}" for line in legend(comparison, "Bold")),
         *shown,

@@ -2,13 +2,18 @@
 
 import pytest
 
-from benchmarks.comparisons import COMPARISONS, IMAGES, PAGE, PICTURES, page, read
+from benchmarks.comparisons import COMPARISONS, IMAGES, MADE, PAGE, PICTURES, RESULTS, made, page, read
 from genpipe.comparison import Cell, Comparison, Row
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="no results are committed")
 def test_the_results_page_is_made_of_the_committed_numbers():
-    assert PAGE.read_text(encoding="utf-8") == page(read())
+    assert PAGE.read_text(encoding="utf-8") == page(read(), made())
+
+
+def test_of_every_comparison_that_is_kept_it_is_known_when_and_on_what_it_was_made():
+    kept = [name for name in COMPARISONS if (RESULTS / f"{name}.json").exists()]
+    assert sorted(made()) == sorted(kept), f"{MADE} tells of others"
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="no results are committed")
@@ -42,9 +47,12 @@ def test_the_page_says_who_is_best_only_where_the_table_does_and_keeps_kinds_apa
         title="t", dataset="digits", columns=columns, rows=rows, seeds=(0, 1), num=9, reference="train",
         num_reference=9, fingerprint="f@0123abcd",
     )  # fmt: skip
-    text = page(dict.fromkeys(COMPARISONS, comparison))
+    text = page(
+        dict.fromkeys(COMPARISONS, comparison), {"compare-2d": {"date": "2026-01-02", "device": "a GPU", "torch": "2"}}
+    )
     assert "- Quality, FD(f): gan (0.5000) and flow (1) are ahead, and nobody is beyond errors." in text
     assert "- Exact likelihood, bits/dim: flow is better than all others, beyond errors." in text
     assert "exact of mixture and flow; of vae a bound, which the others' are not ranked with; gan without any." in text
     assert "- Time of a sample: from mixture to flow it takes 10 times as long." in text
     assert "features: f@0123abcd." in text
+    assert "`genpipe compare compare-2d`, seeds 0, 1. Made on 2026-01-02 on a GPU, by torch 2." in text
