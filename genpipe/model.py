@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -225,7 +224,8 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+        tensor = _first_tensor(self)
+        return tensor.device if tensor is not None else torch.device("cpu")
 
     def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
         """One optimisation step; gives the loss terms. Families with one optimiser inherit this."""
@@ -433,3 +433,15 @@ class Model(nn.Module):
             raise UsageError(
                 f"this model of family '{self.family.name}' is of each class by its label: {capability} needs y"
             )
+
+
+def _first_tensor(module: nn.Module) -> Tensor | None:
+    """Any parameter or buffer; `parameters` takes several times as long to find its first."""
+    for tensors in (module._parameters, module._buffers):
+        for tensor in tensors.values():
+            if tensor is not None:
+                return tensor
+    for part in module._modules.values():
+        if part is not None and (found := _first_tensor(part)) is not None:
+            return found
+    return None

@@ -55,6 +55,7 @@ class Units:
             self.log_det = 0.0
         self._shift = torch.as_tensor(shift, dtype=torch.float32)
         self._scale = torch.as_tensor(scale, dtype=torch.float32)
+        self._dtype: torch.dtype = getattr(torch, spec.dtype)
 
     def to_network(self, x: Tensor, noise: Noise | None) -> Tensor:
         """z for x, (B, *event). `noise` dequantises; None, or discrete units, put integers at the middle of their bins."""
@@ -67,11 +68,12 @@ class Units:
 
     def from_network(self, z: Tensor) -> Tensor:
         """x for z, (B, *event): integers by their bin, ranges clipped."""
-        x = z.to(torch.float32) * self._scale.to(z.device) - self._shift.to(z.device)
+        # Each step in the memory of the one before: of a small batch, calls cost more than arithmetic.
+        x = (z.to(torch.float32) * self._scale.to(z.device)).sub_(self._shift.to(z.device))
         if self.spec.levels is not None:
-            return x.floor().clamp(0, self.spec.levels - 1).to(getattr(torch, self.spec.dtype))
+            return x.clamp_(0, self.spec.levels - 1).to(self._dtype)  # which rounds down
         if self.spec.low is not None and self.spec.high is not None:
-            return x.clamp(self.spec.low, self.spec.high)
+            return x.clamp_(self.spec.low, self.spec.high)
         return x
 
     def gradient_from_network(self, gradient: Tensor) -> Tensor:
