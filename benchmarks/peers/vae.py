@@ -1,8 +1,9 @@
 """The VAE beside pythae's: its trainer and its sampler, with our networks in its model.
 
 pythae's decoder has a variance of one and takes the mean alone of what the network gives, so that the networks are the
-same and ours does a little more; the layout of weights in memory, which ours chooses, is torch's own there. Both sides run plain Adam, without clipping and averaged weights. pythae's data are
-scaled beforehand, ours dequantised in every step; what its trainer saves at the end is left out.
+same and ours does a little more; the layout in memory, which ours chooses, is torch's own there. Both sides run plain
+Adam, without clipping and averaged weights. pythae's data are scaled beforehand, ours dequantised in every step; what its
+trainer saves at the end is left out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.peers.case import Case, Work
 from benchmarks.peers.data import load, num_parameters, trained
 from genpipe.data import Split
 from genpipe.model import Model
+from genpipe.networks.convolutional import ImageDecoder
 from genpipe.registry import registry
 from genpipe.training.config import TrainConfig
 from genpipe.training.loop import build_model
@@ -57,10 +59,18 @@ def our_model(split: Split, options: dict[str, Any]) -> Model:
 
 def their_model(split: Split, options: dict[str, Any]) -> VAE:
     ours = our_model(split, options)
-    for parameter in ours.parameters():
-        parameter.data = parameter.data.contiguous()
+    torchs_own_layout(ours)
     config = VAEConfig(input_dim=split.spec.shape, latent_dim=ours.config.latent_dim, reconstruction_loss="mse")
     return VAE(config, encoder=Encoder(ours), decoder=Decoder(ours))
+
+
+def torchs_own_layout(network: torch.nn.Module) -> None:
+    """What is (N, C, H, W) lies so in memory, weights and images."""
+    for parameter in network.parameters():
+        parameter.data = torch.empty(parameter.shape).copy_(parameter)
+    for module in network.modules():
+        if isinstance(module, ImageDecoder):
+            module.blocks[0].register_forward_hook(lambda _, __, image: image.contiguous())
 
 
 def training(split: Split, name: str) -> Case:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from genpipe.dropout import Dropout
 from genpipe.networks.labels import AddLabel
+from genpipe.networks.layout import channels_last
 
 
 class ResidualBlock(nn.Module):
@@ -101,18 +102,11 @@ class ImageDecoder(nn.Module):
 
     def forward(self, code: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.dropout(F.silu(self.label(self.stem(code), y))).unflatten(1, self.smallest)
-        h = self.blocks[0](h)
+        h = self.blocks[0](h.contiguous(memory_format=torch.channels_last))
         for size, doubling, residual in zip(self.sizes[1:], self.doublings, list(self.blocks)[1:], strict=True):
             h = residual(F.silu(doubling(F.interpolate(h, size=size, mode="nearest"))))
         out: Tensor = self.head(h)
         return out
-
-
-def channels_last(network: nn.Module) -> None:
-    """Weights in the layout that convolutions run in without reordering; numbers stay as they are."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def halved(size: int, times: int) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from genpipe.dropout import Dropout
 from genpipe.networks.labels import AddLabel
+from genpipe.networks.layout import inputs_outermost
 
 
 class MLP(nn.Module):
@@ -21,6 +22,7 @@ class MLP(nn.Module):
         self.first, self.label = nn.Linear(num_in, hidden), AddLabel(num_classes, hidden)
         self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(num_layers - 1))
         self.dropout, self.head = Dropout(dropout), nn.Linear(hidden, num_out)
+        inputs_outermost(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = F.silu(self.label(self.first(x), y))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genpipe.dropout import Dropout
+from genpipe.networks.layout import channels_last
 
 
 class ResidualBlock(nn.Module):
@@ -86,9 +87,7 @@ class UNet(nn.Module):
                 at = w
         self.norm, self.head = nn.GroupNorm(4, at), nn.Conv2d(at, shape[0], 3, padding=1)
         nn.init.zeros_(self.head.weight)
-        for parameter in self.parameters():
-            if parameter.ndim == 4:  # the layout that convolutions run in without reordering
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h, skips = self.stem(x), []

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genpipe.networks.layout import channels_last
 from genpipe.networks.residual import Residual
 
 
@@ -73,6 +74,7 @@ class ConvNet(nn.Module):
         )
         self.head = nn.Conv2d(channels, num_out * len(identity), 3, padding=1)
         start_at(self.head, identity)
+        channels_last(self)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         if context is not None:

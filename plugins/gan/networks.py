@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from genpipe.networks.layout import channels_last
+
 SLOPE = 0.2  # of leaky rectifiers below zero (Radford et al., 2016)
 
 
@@ -40,6 +42,7 @@ class ImageGenerator(nn.Module):
         )
         self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths)
         self.head = nn.Conv2d(channels, shape[0], 3, padding=1)
+        channels_last(self)
 
     def forward(self, code: Tensor) -> Tensor:
         h = F.relu(self.norms[0](self.stem(code).unflatten(1, self.smallest)))
@@ -77,7 +80,9 @@ def image_features(shape: tuple[int, ...], *, channels: int, num_halvings: int) 
     for before, after in itertools.pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
     height, width = halved(shape, num_halvings)
-    return nn.Sequential(*layers, nn.Flatten()), widths[-1] * height * width
+    features = nn.Sequential(*layers, nn.Flatten())
+    channels_last(features)
+    return features, widths[-1] * height * width
 
 
 def vector_features(num_in: int, hidden: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genpipe.dropout import Dropout
+from genpipe.networks.layout import channels_last
 
 
 class ResidualBlock(nn.Module):
@@ -37,6 +38,7 @@ class Encoder(nn.Module):
             layers += [nn.SiLU(), nn.Conv2d(before, after, 3, stride=2, padding=1)]
             layers += [ResidualBlock(after, dropout) for _ in range(num_blocks)]
         self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[-1], code_dim, 1))
+        channels_last(self)
 
     def forward(self, z: Tensor) -> Tensor:
         out: Tensor = self.layers(z)
@@ -72,6 +74,7 @@ class Decoder(nn.Module):
             nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
         self.head = nn.Conv2d(channels, num_out, 3, padding=1)
+        channels_last(self)
 
     def forward(self, h: Tensor) -> Tensor:
         h = self.blocks[0](self.stem(h))
