@@ -20,21 +20,13 @@ from genpipe.model import Model
 from genpipe.noise import Noise
 
 
-def code_shape(model: Model) -> tuple[int, ...]:
-    """Of one code, as `encode` gives it."""
-    with torch.no_grad():
-        z = torch.zeros(1, *model.spec.shape, device=model.device)
-        y = torch.zeros(1, dtype=torch.int64, device=model.device) if model.conditional else None
-        return tuple(model.infer(z, y).shape[1:])
-
-
 def code_spec(model: Model, event: EventKind | None = None) -> DataSpec:
     """What the codes of a model are as data: whole numbers where it has `code_levels`, else real ones without units yet.
 
     event: "vector" or "sequence" lays them flat, in raster order; None takes an image where the code is one, (C, h, w),
     else a vector. Labels are the data's. UsageError where a code cannot be that kind of data.
     """
-    name, levels, shape = f"codes of {model.spec.name}", model.code_levels(), code_shape(model)
+    name, levels, shape = f"codes of {model.spec.name}", model.code_levels(), model.code_shape()
     event = event or ("image" if len(shape) == 3 else "vector")
     if event == "image" and len(shape) != 3:
         raise UsageError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genpipe.answers import LogProb
+from genpipe.arguments import as_tensor
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
@@ -34,7 +35,9 @@ def draw_labels(spec: DataSpec, num: int, noise: Noise) -> Tensor:
 
 def checked_labels(y: Any, num: int, spec: DataSpec, device: torch.device) -> Tensor:
     """(num,) int64 of labels (num,), or of one for all; UsageError where they are none of the classes."""
-    labels = torch.as_tensor(y, device=device)
+    labels = as_tensor("y", y).to(device)
+    if labels.numel() == 0:
+        labels = labels.to(torch.int64)  # an empty list, which has no type
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.ndim > 1:
         raise UsageError(f"labels are {labels.dtype} of shape {tuple(labels.shape)}, expected integers ({num},) or one")
     if labels.ndim == 1 and len(labels) != num:

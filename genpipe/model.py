@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from genpipe.answers import LogNormalizer as LogNormalizer
 from genpipe.answers import LogProb as LogProb
 from genpipe.answers import SamplePath as SamplePath
-from genpipe.capabilities import need, need_few_dimensions
+from genpipe.arguments import as_tensor, checked_code, noise_of, whole_number
+from genpipe.capabilities import need, need_data, need_few_dimensions
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.errors import CapabilityError, PluginError, UsageError
@@ -77,12 +78,7 @@ class Model(nn.Module):
 
     def __init__(self, family: Family, config: Any, spec: DataSpec) -> None:
         super().__init__()
-        if spec.event not in family.events:
-            raise UsageError(
-                f"family '{family.name}' models {' and '.join(family.events)} data, not the {spec.event}s of '{spec.name}'"
-            )
-        if family.discrete and spec.levels is None:
-            raise UsageError(f"family '{family.name}' models whole numbers, not the real values of '{spec.name}'")
+        need_data(family, spec)
         check_can_be_learnt(family, config, spec)
         self.family, self.config, self.spec, self.units = family, config, spec, Units(spec, discrete=family.discrete)
         self.train_state_names: list[str] = []
@@ -163,6 +159,13 @@ class Model(nn.Module):
     def emit(self, code: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """(B, *event) in network units, drawn from p(z | h)."""
         raise NotImplementedError
+
+    def code_shape(self) -> tuple[int, ...]:
+        """Of one latent code: what `infer` gives. Families that decode and cannot encode write it."""
+        with torch.no_grad():
+            z = torch.zeros(1, *self.spec.shape, device=self.device)
+            y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.conditional else None
+            return tuple(self.infer(z, y).shape[1:])
 
     def code_levels(self) -> int | None:
         """Of codes that are whole numbers 0 … levels − 1 how many there are; None for real ones."""
@@ -256,9 +259,8 @@ class Model(nn.Module):
         perhaps its name), or None.
         """
         self.need("sample")
-        if num < 0:
-            raise UsageError(f"num is {num}, expected 0 or more")
-        noise = Noise(seed, "sample", first_index)
+        num = whole_number("num", num, 0)
+        noise = noise_of(seed, "sample", first_index)
         z = self.generate(num, self._labels_or_drawn(y, num, noise), noise, self.choose_sampler(sampler))
         if tuple(z.shape) != (num, *self.spec.shape):
             raise UsageError(
@@ -283,11 +285,9 @@ class Model(nn.Module):
         fewer steps.
         """
         self.need("path")
-        if num < 0:
-            raise UsageError(f"num is {num}, expected 0 or more")
-        if num_frames < 2:
-            raise UsageError(f"num_frames is {num_frames}, expected at least 2: the start and the end")
-        noise = Noise(seed, "sample", first_index)
+        num = whole_number("num", num, 0)
+        num_frames = whole_number("num_frames", num_frames, 2)
+        noise = noise_of(seed, "sample", first_index)
         labels = self._labels_or_drawn(y, num, noise)
         path = self.generate_path(num, labels, noise, self.choose_sampler(sampler), num_frames)
         found = len(path.labels)
@@ -318,8 +318,8 @@ class Model(nn.Module):
         over all classes by p(y).
         """
         self.need("log_prob")
-        x = self.units.check(torch.as_tensor(x)).to(self.device)
-        noise, labels = Noise(seed, "log_prob", first_index), self._labels(y, len(x))
+        x = self.units.check(as_tensor("x", x)).to(self.device)
+        noise, labels = noise_of(seed, "log_prob", first_index), self._labels(y, len(x))
         z = self.units.to_network(x, noise)
         chosen = None if estimator is None else choose_estimator(self.family, estimator, self.spec)
         if self.conditional and labels is None:
@@ -349,8 +349,8 @@ class Model(nn.Module):
         """The gradient of log p at x, (B, *event) for x (B, *event), both in data units; of the density of
         dequantised data where that is integers. y: as for `log_prob`."""
         self.need("score")
-        x = self.units.check(torch.as_tensor(x)).to(self.device)
-        noise = Noise(seed, "log_prob", first_index)
+        x = self.units.check(as_tensor("x", x)).to(self.device)
+        noise = noise_of(seed, "log_prob", first_index)
         z = self.units.to_network(x, noise)
         labels = self._labels(y, len(x))
         if self.conditional and labels is None:
@@ -375,8 +375,8 @@ class Model(nn.Module):
         """(B,) nats for x (B, *event), data units: p(x) = exp(−energy(x)) / Z, of the density of dequantised data where
         that is integers."""
         self.need("energy")
-        x = self.units.check(torch.as_tensor(x)).to(self.device)
-        z = self.units.to_network(x, Noise(seed, "log_prob", first_index))
+        x = self.units.check(as_tensor("x", x)).to(self.device)
+        z = self.units.to_network(x, noise_of(seed, "log_prob", first_index))
         return self.potential(z, self._labels(y, len(x))) - self.units.log_det
 
     @torch.no_grad()
@@ -384,14 +384,14 @@ class Model(nn.Module):
         """log Z of `energy`: what `log_prob` with that estimator takes off. Printed, it says its error and its bounds."""
         self.need("energy")
         chosen = choose_estimator(self.family, estimator, self.spec)
-        return self.estimate_log_normalizer(Noise(seed, "log_prob").child(chosen.name), chosen)
+        return self.estimate_log_normalizer(noise_of(seed, "log_prob").child(chosen.name), chosen)
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Latent code of x (B, *event), data units. y: its labels (B,), which conditional models need."""
         self.need("encode")
         self._need_labels(y, "encode")
-        x = self.units.check(torch.as_tensor(x)).to(self.device)
+        x = self.units.check(as_tensor("x", x)).to(self.device)
         return self.infer(self.units.to_network(x, None), self._labels(y, len(x)))
 
     @torch.no_grad()
@@ -399,7 +399,8 @@ class Model(nn.Module):
         """Examples (B, *event), data units, for latent codes. y: labels (B,), which conditional models need."""
         self.need("decode")
         self._need_labels(y, "decode")
-        code = torch.as_tensor(code).to(self.device)
+        code = checked_code(code, self.code_shape(), self.code_levels(), f"this model of family '{self.family.name}'")
+        code = code.to(self.device)
         return self.units.from_network(self.reconstruct(code, self._labels(y, len(code))))
 
     def need(self, capability: str) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from genpipe.arguments import usable_device
 from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.errors import ArtifactError, GenpipeError, UsageError
@@ -90,8 +91,9 @@ def load_model(folder: Path, registry: Registry, device: torch.device | str = "c
     """The model that `save_model` wrote, in eval mode on `device`.
 
     Raises ArtifactError where a file is missing, damaged or does not fit the family's network, UsageError where
-    no installed plugin provides the family or its options are no longer valid.
+    no installed plugin provides the family, its options are no longer valid, or there is no such device.
     """
+    device = usable_device(device)
     described = describe_model(folder, registry)
     parts = {part: load_model(folder / part, registry) for part in described.family.parts}
     # The initial weights are overwritten; drawing them must not move the caller's generators.

@@ -62,6 +62,10 @@ def _name_and_options(choice: SamplerChoice) -> tuple[str | None, dict[str, Any]
         return choice, {}
     if isinstance(choice, Sampler):
         return choice.name, dict(choice.options)
+    if not isinstance(choice, Mapping):
+        raise UsageError(
+            f"the sampler is {choice!r}, expected a name, or a mapping with its options and perhaps its name"
+        )
     options = dict(choice)
     name = options.pop("name", None)
     if name is not None and not isinstance(name, str):

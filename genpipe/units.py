@@ -89,8 +89,9 @@ class Units:
             )
         if x.numel() == 0:
             return x
-        if x.is_floating_point() and not torch.isfinite(x).all():
-            raise DataError(f"x has values that are not finite (data set '{self.spec.name}')")
+        if x.is_floating_point() and not torch.isfinite(x.to(torch.float32)).all():
+            which = "too large for float32" if torch.isfinite(x).all() else "not finite"
+            raise DataError(f"x has values that are {which} (data set '{self.spec.name}')")
         if self.spec.levels is not None:
             low, high = float(x.min()), float(x.max())
             if low < 0 or high > self.spec.levels - 1 or (x.is_floating_point() and bool((x != x.floor()).any())):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 
 import click
@@ -12,20 +14,40 @@ from genpipe.recipe import find_recipe, load_recipe, shipped_recipes
 from genpipe.registry import KINDS, Provided, registry
 
 
+def terminal_width() -> int:
+    """In characters; a pipe has no edge to wrap at."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """As wide as the terminal at most, cells wrapped between words."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 240  # a pipe has no edge to wrap at
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    console.width = terminal_width()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    widths = _column_widths([header, *rows], console.width - 2 * len(header))
     for i, name in enumerate(header):
-        table.add_column(name, no_wrap=i == 0)
+        table.add_column(name, no_wrap=i == 0, width=None if widths is None else widths[i])
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def _column_widths(lines: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Widths of all columns, `room` together, in which no word is cut and the first column never wraps; None where the
+    cells fit as they are, or no widths would do."""
+    from rich.cells import cell_len
+
+    columns = list(zip(*lines, strict=True))
+    whole = [max(map(cell_len, column)) for column in columns]
+    least = [whole[0], *(max(cell_len(w) for cell in column for w in [*cell.split(), ""]) for column in columns[1:])]
+    if sum(whole) <= room or sum(least) > room:
+        return None
+    spare, wanted = room - sum(least), sum(whole) - sum(least)
+    return [low + spare * (high - low) // wanted for low, high in zip(least, whole, strict=True)]
 
 
 @click.group(invoke_without_command=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 import click
 
-from genpipe.cli.catalogue import as_in_a_recipe, print_options, print_table
-from genpipe.components import Family, Member, SamplerOption
+from genpipe.cli.catalogue import as_in_a_recipe, print_options, print_table, terminal_width
+from genpipe.components import CAPABILITIES, EventKind, Family, Member, SamplerOption
 from genpipe.registry import Provided, registry
 
 TRAINING = {
@@ -16,6 +16,8 @@ TRAINING = {
     "closed_form": "in closed form, by one worker",
     "composed": "not by itself: it is made of trained models",
 }
+
+WIDTH_WITH_MEMBERS = 110
 
 
 @click.group(invoke_without_command=True)
@@ -33,28 +35,33 @@ def families(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         found = registry().all("family")
-        foreign = any(not provided.source.shipped for provided in found)
-        header = ("family", "likelihood", "data", "labels", "training", "members", "cost of a sample")
-        print_table(
-            (*header, "from") if foreign else header, [(*_row(each), *_origin(each, foreign)) for each in found]
-        )
+        columns = ["family", "likelihood", "can", "data", "labels", "members", "a sample costs"]
+        narrow = terminal_width() < WIDTH_WITH_MEMBERS
+        if narrow:
+            columns.remove("members")
+        if any(not provided.source.shipped for provided in found):
+            columns.append("from")
+        print_table(columns, [[facts[column] for column in columns] for facts in map(_row, found)])
+        if narrow:
+            click.echo("members, samplers, options and papers: genpipe families show NAME")
 
 
-def _row(provided: Provided) -> tuple[str, ...]:
+def _row(provided: Provided) -> dict[str, str]:
     family: Family = provided.record
-    return (
-        family.name,
-        (family.likelihood or "none").replace("_", " "),
-        ", ".join(family.events),
-        "yes" if family.conditional else "no",
-        family.training.replace("_", " "),
-        ", ".join(member.name for member in family.members),
-        family.sampling_cost,
-    )
+    return {
+        "family": family.name,
+        "likelihood": (family.likelihood or "none").replace("_", " "),
+        "can": _listed(family.capabilities, CAPABILITIES),
+        "data": _listed(family.events, get_args(EventKind)),
+        "labels": "yes" if family.conditional else "no",
+        "members": ", ".join(member.name for member in family.members),
+        "a sample costs": family.sampling_cost,
+        "from": provided.source.distribution,
+    }
 
 
-def _origin(provided: Provided, told: bool) -> tuple[str, ...]:
-    return (provided.source.distribution,) if told else ()
+def _listed(some: Iterable[str], order: Sequence[str]) -> str:
+    return ", ".join(sorted(some, key=order.index))
 
 
 @families.command("show")
@@ -91,8 +98,8 @@ def _facts(family: Family) -> Iterable[tuple[str, str]]:
     if family.likelihood is not None:
         kind += ", of the whole numbers themselves" if family.discrete else ", of a density"
     yield "likelihood", kind
-    yield "can", ", ".join(sorted(family.capabilities))
-    yield "data", ", ".join(family.events)
+    yield "can", _listed(family.capabilities, CAPABILITIES)
+    yield "data", _listed(family.events, get_args(EventKind))
     yield "labels", _labels(family)
     yield "training", TRAINING[family.training]
     yield "a sample", family.sampling_cost

@@ -115,7 +115,7 @@ def run_job(job: Job, *, redirect: bool) -> Outcome:
         job = job.on_this_machine()
     except (GenpipeError, OSError) as error:  # there is no place for a log
         return _failed(job, started, str(error), getattr(error, "exit_code", 1))
-    with warnings_of("genpipe.stores") as warnings:
+    with warnings_of("genpipe" if redirect else "genpipe.stores") as warnings:
         return replace(_run_here(job, started, redirect), warnings=tuple(warnings))
 
 

@@ -47,13 +47,13 @@ class ProbabilityFlow:
         probes = self._probes(x)
         full, half = self._solve(x, self.times, probes), self._solve(x, self.times[::2], probes)
         error = None
-        if x[0].numel() > EXACT_UP_TO and len(probes) > 1:
+        if math.prod(x.shape[1:]) > EXACT_UP_TO and len(probes) > 1:
             error = full.std(dim=0) / math.sqrt(len(probes))
         return LogProb(full.mean(0), "estimate", error, check=half.mean(0) - full.mean(0))
 
     def _probes(self, x: Tensor) -> Tensor:
         """(K, B, *event): signs, or for an exact trace the unit vectors."""
-        dimensions = x[0].numel()
+        dimensions = math.prod(x.shape[1:])
         if dimensions > EXACT_UP_TO:
             draws = [self.noise.uniform(f"probe {k}", tuple(x.shape), device=x.device) for k in range(self.num_probes)]
             return torch.where(torch.stack(draws) < 0.5, -1.0, 1.0).to(x.dtype)
@@ -62,7 +62,7 @@ class ProbabilityFlow:
 
     def _solve(self, x: Tensor, times: tuple[float, ...], probes: Tensor) -> Tensor:
         """log p (K, B) float64, with each probe's trace; (1, B) where it is exact."""
-        exact = x[0].numel() <= EXACT_UP_TO
+        exact = math.prod(x.shape[1:]) <= EXACT_UP_TO
         change = torch.zeros(1 if exact else len(probes), len(x), dtype=torch.float64, device=x.device)
         for start, stop in itertools.pairwise(times):
             step = stop - start

@@ -11,6 +11,7 @@ from genpipe.training.config import TrainConfig
 
 EARLY = 0.05  # share of the steps within which a gentler start is what helps
 LONGEST_WARMUP = 500
+ASTRAY = 1000.0  # times the first loss, or nats where that is small: no family ends there that learnt anything
 
 
 def divergence(
@@ -33,6 +34,24 @@ def divergence(
         f"the last good checkpoint is {checkpoint}" if checkpoint is not None else "no checkpoint was written before"
     )
     return DivergedError(f"{'; '.join(parts)}. Try {' or '.join(_remedies(config, step))}")
+
+
+def astray(
+    family: str, config: TrainConfig, first_loss: float | None, history: Sequence[Mapping[str, float]]
+) -> str | None:
+    """What to say of a training that ended far above where it began, all numbers being finite; None of others.
+
+    first_loss: that of the first step; None, of a training that went on, takes the first logged one."""
+    logged = [entry["loss"] for entry in history if "loss" in entry]
+    if not logged:
+        return None
+    began = logged[0] if first_loss is None else first_loss
+    if logged[-1] <= began + ASTRAY * max(1.0, abs(began)):
+        return None
+    return (
+        f"family '{family}' began at a loss of {began:.4g} and ended at {logged[-1]:.4g}: training went astray. Try "
+        + " or ".join(_remedies(config, 1))
+    )
 
 
 def _course(history: Sequence[Mapping[str, float]]) -> str:

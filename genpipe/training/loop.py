@@ -19,14 +19,14 @@ from genpipe.config import key_values
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
 from genpipe.dropout import masks_of
-from genpipe.errors import DataError, PluginError, UsageError
+from genpipe.errors import DataError, PluginError, UsageError, first_line
 from genpipe.model import Batch, Model
 from genpipe.steps import ProgressFile
 from genpipe.stores import StoredFolder
 from genpipe.training import checkpoints
 from genpipe.training.agreement import check_alike
 from genpipe.training.config import TrainConfig
-from genpipe.training.divergence import divergence
+from genpipe.training.divergence import astray, divergence
 from genpipe.training.feed import Feed
 from genpipe.training.group import Group, TorchGroup
 from genpipe.training.mirror import Mirror
@@ -113,6 +113,16 @@ def train(
             f"family '{model.family.name}' models each class by its label, and split '{split.name}' of data set "
             f"'{split.spec.name}' has no labels"
         )
+    absent = [k for k, share in enumerate(split.spec.class_fractions or ()) if share == 0]
+    if model.conditional and absent and group.rank == 0:
+        log.warning(
+            "%d of %d classes of data set '%s' have no training examples, first class %d: what the model draws of them is "
+            "made up",
+            len(absent),
+            split.spec.num_classes,
+            split.spec.name,
+            absent[0],
+        )
     device = torch.device(device)
     feed = Feed(split, model.units, seed=seed, device=device, labels=model.conditional)
     if model.family.training == "closed_form":
@@ -197,6 +207,7 @@ class _Loop:
         if watched is not None:
             self.validation = Validation(watched, config, self.weights, self.ema, group, self._computing)
         self.history: list[dict[str, float]] = []
+        self.first_loss: float | None = None
         self.done = 0
         self.window = Window(group, self.share / config.batch_size, model.family.name)
         self.pace = Pace(group, config.checkpoint_every)
@@ -223,6 +234,8 @@ class _Loop:
                 self.validation.take_best()
             elif self.ema:
                 torch._foreach_copy_(self.parameters, self.ema)
+        if self.group.rank == 0 and (doubt := astray(model.family.name, self.config, self.first_loss, self.history)):
+            log.warning(doubt)
         model.zero_grad()
         self.weights.finish()
         self.given.eval()
@@ -260,7 +273,7 @@ class _Loop:
         # A worker alone on a CPU waits for nothing when it reads a loss; others find out when they meet.
         immediate = self.device.type == "cpu" and self.group.size == 1
         for step in range(first, config.steps):
-            terms = self._step(step)
+            terms = self._step_or_divergence(step)
             self.window.add(terms)
             if immediate and not math.isfinite(terms["loss"].item()):
                 self._find_divergence(step + 1)
@@ -286,6 +299,17 @@ class _Loop:
             self._save(self.done, offset + time.monotonic())  # for who asked the group to train
         else:
             self._check(self.done)
+
+    def _step_or_divergence(self, step: int) -> Terms:
+        """What `_step` gives; DivergedError where it failed since what it computes with is not finite any more, which an
+        operation may refuse before a loss shows it."""
+        try:
+            return self._step(step)
+        except (RuntimeError, ValueError) as error:
+            self._find_divergence(step)
+            if not checkpoints.all_finite(self.parameters):
+                self._diverged(step, {}, f"the weights are not finite, and the model said: {first_line(error)}")
+            raise
 
     def _step(self, step: int) -> Terms:
         """One optimisation step; gives the terms' means over this worker's share."""
@@ -347,6 +371,8 @@ class _Loop:
 
     def _log(self, step: int, found: Mapping[str, float]) -> None:
         """Means over the steps since the last entry, and what was found on the validation split."""
+        if not self.history:
+            self.first_loss = self.window.settled[0]["loss"]
         self._keep(
             {"step": step + 1, "learning_rate": learning_rate(self.config, step), **self.window.means(), **found}
         )

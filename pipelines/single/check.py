@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genpipe.components import Dataset, Family
+from genpipe.capabilities import kinds, that_model
+from genpipe.components import Dataset, EventKind, Family
 from genpipe.config import Component
 from genpipe.errors import UsageError, nearest
 from genpipe.pipelines.data.config import DataConfig
@@ -37,7 +38,7 @@ def check_model(
     dataset = registry.get("dataset", data.dataset.name)
     family: Family = registry.get("family", model.name)
     if coder is None:
-        yield from _events("model", family, dataset.events, f"data set '{dataset.name}' has")
+        yield from _events("model", family, dataset.events, f"data set '{dataset.name}' has", registry)
     else:
         yield from _coder(coder, family, dataset, registry)
         yield from _training("coder.train", data, registry.get("family", coder.model.name), coder.train)
@@ -68,7 +69,7 @@ def whole_family(coder: CoderSections | None, model: Component, registry: Regist
 
 def _coder(coder: CoderSections, prior: Family, dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
     family: Family = registry.get("family", coder.model.name)
-    yield from _events("coder.model", family, dataset.events, f"data set '{dataset.name}' has")
+    yield from _events("coder.model", family, dataset.events, f"data set '{dataset.name}' has", registry)
     lacking = [capability for capability in ("encode", "decode") if capability not in family.capabilities]
     if lacking:
         yield (
@@ -77,15 +78,18 @@ def _coder(coder: CoderSections, prior: Family, dataset: Dataset, registry: Regi
         )
     kind = coder.encode.event or family.codes
     if kind is not None and prior.training != "composed":
-        yield from _events("model", prior, (kind,), f"as data the codes of '{family.name}' are")
+        yield from _events("model", prior, (kind,), f"as data the codes of '{family.name}' are", registry)
     whole: Family = registry.get("family", coder.compose.name)
     if set(whole.parts) != {"coder", "prior"}:
         yield "coder.compose", f"family '{whole.name}' is not made of a coder and a prior"
 
 
-def _events(key: str, family: Family, events: tuple[str, ...], whose: str) -> Iterator[tuple[str, str]]:
+def _events(
+    key: str, family: Family, events: tuple[EventKind, ...], whose: str, registry: Registry
+) -> Iterator[tuple[str, str]]:
     if not set(events) & set(family.events):
-        yield key, f"family '{family.name}' models {_plural(family.events)}, and {whose} {_plural(events)}"
+        others = that_model(events, registry)
+        yield key, f"family '{family.name}' models {kinds(family.events)}, and {whose} {kinds(events)}{others}"
 
 
 def _training(key: str, data: DataConfig, family: Family, train: TrainConfig) -> Iterator[tuple[str, str]]:
@@ -139,7 +143,3 @@ def _estimators(evaluate: EvaluateConfig, family: Family) -> Iterator[tuple[str,
             for option in ("num_samples", "num_steps"):
                 if getattr(asked, option, None) is not None and option not in known:
                     yield f"{key}.{option}", f"the estimator '{asked.name}' has no {option}; it has {', '.join(known)}"
-
-
-def _plural(events: tuple[str, ...]) -> str:
-    return " and ".join(f"{event}s" for event in events)

@@ -46,7 +46,7 @@ AUTOREGRESSIVE = Family(
             {"network": "made", "flatten": True, "num_layers": 1},
         ),
     ),
-    sampling_cost="one visit of every number, together one pass of the network",
+    sampling_cost="one pass in all, number by number",
     papers=(
         "van den Oord et al. (2016), Conditional Image Generation with PixelCNN Decoders",
         "Salimans et al. (2017), PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood "
@@ -74,7 +74,7 @@ MADE_DENSITY = Family(
         ),
         Member("orders", "the mean density over several orders of the numbers", {"num_orders": 4}),
     ),
-    sampling_cost="one visit of every number, together one pass of the network",
+    sampling_cost="one pass in all, number by number",
     papers=PAPERS,
 )
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from genpipe.dataspec import DataSpec
+from genpipe.errors import UsageError
 from genpipe.model import Model, Sampler
 from genpipe.networks.labels import one_hot
 from genpipe.networks.made import MADE, by_order
@@ -34,6 +35,15 @@ class MADEDensity(Model):
     config: MADEConfig
 
     def __init__(self, config: MADEConfig, spec: DataSpec) -> None:
+        if spec.event == "image":
+            raise UsageError(
+                f"family 'made' models rows of real numbers, not the images of '{spec.name}', {spec.shape}: "
+                + (
+                    "model: {name: autoregressive, network: made, flatten: true} takes their levels as rows"
+                    if spec.levels is not None
+                    else "save them as rows, (N, D), or choose a family of images, such as flow"
+                )
+            )
         super().__init__(MADE_DENSITY, config, spec)
         self.num_classes = (spec.num_classes or 0) if config.conditional else 0
         self.made = MADE(

@@ -29,7 +29,7 @@ DIFFUSION = Family(
         "heun": {"num_steps": 18, "guidance": 1.0},
         "euler": {"num_steps": 50, "guidance": 1.0},
     },
-    sampling_cost="num_steps network evaluations, 2 num_steps − 1 for heun",
+    sampling_cost="num_steps passes of the network, 2 num_steps − 1 by heun",
     estimators={"probability_flow": {"num_samples": 4, "num_steps": 50}},
     papers=(
         "Ho, Jain & Abbeel (2020), Denoising Diffusion Probabilistic Models",
@@ -68,7 +68,7 @@ FLOW_MATCHING = Family(
         "euler": {"num_steps": 50, "shift": 1.0, "guidance": 1.0},
         "dpmsolver++": {"num_steps": 25, "shift": 1.0, "guidance": 1.0},
     },
-    sampling_cost="num_steps network evaluations, 2 num_steps − 1 for heun",
+    sampling_cost="num_steps passes of the network, 2 num_steps − 1 by heun",
     estimators={"probability_flow": {"num_samples": 4, "num_steps": 50}},
     papers=(
         "Lipman, Chen, Ben-Hamu, Nickel & Le (2023), Flow Matching for Generative Modeling",

@@ -55,7 +55,7 @@ class VariationalBound:
         terms = torch.stack(
             [weights[t[:, k, j]] * error(t[:, k, j], f"{k}/{j}") for k in range(num_strata) for j in (0, 1)], dim=1
         ).unflatten(1, (num_strata, 2))
-        zero, num_dimensions = torch.zeros_like(t[:, 0, 0]), z[0].numel()
+        zero, num_dimensions = torch.zeros_like(t[:, 0, 0]), math.prod(z.shape[1:])
         # In units of its own standard deviation the error of x̂₀ is that of ε̂.
         constant = num_dimensions * (math.log(2 * math.pi) - float(ladder.log_snr[0]))
         first = torch.stack([0.5 * (error(zero, f"first/{j}") + constant) for j in (0, 1)], dim=1)
@@ -81,5 +81,5 @@ class VariationalBound:
         alpha_bar = self.ladder.alpha_bar
         x, e = ops.q_sample_with_noise(z, t, alpha_bar, noise.key("noise"), first_index=noise.first_index)
         squares = (z - denoise(x, t)).double().square().flatten(1).sum(1)
-        surplus = e.double().square().flatten(1).sum(1) - z[0].numel()
+        surplus = e.double().square().flatten(1).sum(1) - math.prod(z.shape[1:])
         return self.ladder.log_snr[t].exp() * squares - alpha_bar[t].square() * surplus

@@ -29,7 +29,8 @@ class DenoiserConfig(Config):
     hidden: int = Field(128, ge=1, description="width of the MLP (vectors)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate in residual blocks")
     fourier_features: bool = Field(
-        True, description="feed sines of the position within a bin, for integer data (Kingma et al., 2021)"
+        True,
+        description="feed sines of the position within a bin, for images of up to 256 levels (Kingma et al., 2021)",
     )
 
 

@@ -15,6 +15,9 @@ from genpipe.plugins.diffusion.config import DenoiserConfig
 from genpipe.plugins.diffusion.mlp import ResidualMLP
 from genpipe.plugins.diffusion.unet import UNet
 
+MOST_LEVELS = 256
+"""Of finer bins the waves turn faster than a flow's steps, and than float32 can tell at large noise."""
+
 
 class NoiseLevelEmbedding(nn.Module):
     """log_snr (B,) → (B, width): sines and cosines (Vaswani et al., 2017), then an MLP."""
@@ -36,13 +39,14 @@ class NoiseLevelEmbedding(nn.Module):
 class Denoiser(nn.Module):
     """One output (B, *event), float32, for x (B, *event) at λ = log_snr (B,), and y (B,) where it is conditional.
 
-    Of integer data it also sees sin and cos of the position within a bin, so that it can tell dequantisation noise
+    Of images of up to MOST_LEVELS it also sees sin and cos of the position within a bin, so that it can tell dequantisation noise
     from signal (after Kingma et al., 2021, appendix C). hidden_label is the y of an example without its label.
     """
 
     def __init__(self, config: DenoiserConfig, spec: DataSpec) -> None:
         super().__init__()
-        self.levels = spec.levels if config.fourier_features and spec.event == "image" else None
+        fine = spec.event != "image" or spec.levels is None or spec.levels > MOST_LEVELS
+        self.levels = spec.levels if config.fourier_features and not fine else None
         self.label_dropout = config.label_dropout
         if spec.event == "image":
             width = 4 * config.channels

@@ -15,7 +15,7 @@ FLOW = Family(
     training="gradient",
     capabilities=frozenset({"sample", "log_prob", "score", "encode", "decode"}),
     conditional=True,
-    sampling_cost="one pass, a number after the other where autoregressive",
+    sampling_cost="one pass, of maf number by number",
     members=(
         Member("realnvp", "affine couplings, at several scales of an image", {"transform": "affine"}),
         Member("maf", "masked autoregressive affine layers", {"structure": "autoregressive", "transform": "affine"}),

@@ -118,6 +118,9 @@ class GenerativeAdversarialNetwork(Model):
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         return self.reconstruct(noise.normal("code", (num, self.config.latent_dim), device=self.device), y)
 
+    def code_shape(self) -> tuple[int, ...]:
+        return (self.config.latent_dim,)
+
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
         return self._generated(code.to(torch.float32), y).float()
 

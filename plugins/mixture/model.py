@@ -62,7 +62,7 @@ class GaussianMixture(Model):
         so has no density, or where a covariance is singular.
         """
         config = self.config
-        subset, noise = self._survey(batches)
+        subset, noise, num = self._survey(batches)
         how = Estimation(config.covariance, config.reg_covar, config.shrinkage)
         method, named = (
             (expectation_maximisation, "log_likelihood")
@@ -94,6 +94,7 @@ class GaussianMixture(Model):
                 config.max_iterations,
                 config.tolerance,
             )
+        self._warn_of_few(best, num)
         numbers = {"log_likelihood": best.log_likelihood}
         if best.inertia is not None:
             numbers["mean_squared_distance"] = best.inertia
@@ -103,8 +104,9 @@ class GaussianMixture(Model):
         self.scales.copy_(best.mixture.scales)
         return {**numbers, "iterations": float(best.num_iterations), "converged": float(best.converged)}
 
-    def _survey(self, batches: Callable[[], Iterator[Batch]]) -> tuple[Tensor, Noise]:
-        """Examples to choose starts from (S, D), and the first batch's noise, after checking what no fit survives."""
+    def _survey(self, batches: Callable[[], Iterator[Batch]]) -> tuple[Tensor, Noise, int]:
+        """Examples to choose starts from (S, D), the first batch's noise, and how many examples there are, after checking
+        what no fit survives."""
         subset, first, differs = Subset(START_EXAMPLES), None, torch.zeros(0, dtype=torch.bool)
         for batch in in_blocks(batches()):
             z = batch.z.cpu()
@@ -120,7 +122,25 @@ class GaussianMixture(Model):
                 f"{num} training examples for {components} components: give more data, or num_components ≤ {num}"
             )
         check_columns(~differs, self.spec)
-        return subset.rows(), first[0]
+        return subset.rows(), first[0], num
+
+    def _warn_of_few(self, fit: Fit, num: int) -> None:
+        """Where examples are too few for covariances of so many numbers, which reg_covar then makes up."""
+        config, d = self.config, self.spec.num_dimensions
+        if config.covariance in ("diagonal", "spherical") or config.shrinkage > 0:
+            return
+        each = torch.full((1,), float(num)) if config.covariance == "tied" else fit.mixture.log_weights.exp() * num
+        few = int((each <= d).sum())
+        if few:
+            log.warning(
+                "'%s': %d of %d components have too few examples for a covariance of %d dimensions, and reg_covar = %g "
+                "stands in for what they do not show: lower num_components, raise shrinkage, or set covariance: diagonal",
+                self.spec.name,
+                config.num_components if config.covariance == "tied" else few,
+                config.num_components,
+                d,
+                config.reg_covar,
+            )
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
         u = noise.uniform("component", (num, 1), dtype=torch.float64, device=self.device)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from genpipe.codes import code_shape, code_spec
+from genpipe.codes import code_spec
 from genpipe.errors import UsageError
 from genpipe.likelihoods.importance import importance_weighted
 from genpipe.model import Estimator, LogProb, Model, SamplePath, Sampler
@@ -43,7 +43,7 @@ class TwoStage(Model):
         record = TWO_STAGE.made_of(families)
         super().__init__(record, config, coder.spec)
         self.coder, self.prior = coder, prior
-        self.code_shape = code_shape(coder)
+        self._code_shape = coder.code_shape()
         codes = code_spec(coder, prior.spec.event)
         if (codes.shape, codes.levels) != (prior.spec.shape, prior.spec.levels):
             raise UsageError(
@@ -70,7 +70,7 @@ class TwoStage(Model):
 
     def _decoded(self, prior_units: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """(B, *event) of codes in the prior's network units."""
-        codes = self.prior.units.from_network(prior_units).reshape(-1, *self.code_shape)
+        codes = self.prior.units.from_network(prior_units).reshape(-1, *self._code_shape)
         labels = self._labels_of(self.coder, y)
         if self.config.output == "mean" or "posterior" not in self.coder.family.capabilities:
             return self.coder.reconstruct(codes, labels)
@@ -81,6 +81,12 @@ class TwoStage(Model):
 
     def reconstruct(self, code: Tensor, y: Tensor | None) -> Tensor:
         return self.coder.reconstruct(code, self._labels_of(self.coder, y))
+
+    def code_shape(self) -> tuple[int, ...]:
+        return self._code_shape
+
+    def code_levels(self) -> int | None:
+        return self.coder.code_levels()
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> LogProb:
         """The bound (B,), the mean over `num_elbo_samples` codes where x leaves them open.

@@ -11,11 +11,12 @@ from genpipe import ops
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Numbers (N,) int64 of the entries nearest to vectors (N, D); codebook: (K, D).
 
-    Decided in float64, so that the answer depends on no batch; equal distances take the smaller number.
+    Decided in float64, so that the answer depends on no batch; equal distances take the smaller number. What is not finite
+    counts as 0: the loss of a training that diverges is to tell of it.
     """
     if len(vectors) == 0:
         return torch.zeros(0, dtype=torch.int64, device=vectors.device)
-    return ops.knn_distances(vectors.detach().float(), codebook, 1)[1][:, 0]
+    return ops.knn_distances(vectors.detach().float().nan_to_num(0, 0, 0), codebook.nan_to_num(0, 0, 0), 1)[1][:, 0]
 
 
 def usage(tokens: Tensor, vectors: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,7 @@ class VectorQuantisedAutoencoder(Model):
         self.encoder = Encoder(spec.shape[0], **sizes, dropout=config.dropout)
         num_out = num_maps(spec.shape[0]) * config.num_mixtures
         self.decoder = Decoder(spec.shape, num_out, **sizes, dropout=config.dropout)
-        self.code_shape = (1, *halved(spec.shape, config.num_halvings))
+        self._code_shape = (1, *halved(spec.shape, config.num_halvings))
         self.register_buffer("codebook", torch.randn(config.num_codes, config.code_dim))
         self.register_train_state("counts", torch.zeros(config.num_codes))
         self.register_train_state("sums", torch.zeros(config.num_codes, config.code_dim))
@@ -66,7 +66,7 @@ class VectorQuantisedAutoencoder(Model):
     def tokens(self, outputs: Tensor) -> Tensor:
         """(B, 1, h, w) int64, the entries nearest to the encoder's outputs (B, D, h, w)."""
         chosen = entries.nearest(_vectors(outputs), self.codebook)
-        return chosen.reshape(len(outputs), *self.code_shape)
+        return chosen.reshape(len(outputs), *self._code_shape)
 
     def look_up(self, tokens: Tensor) -> Tensor:
         """Entries (B, D, h, w) of tokens (B, 1, h, w)."""
@@ -89,6 +89,9 @@ class VectorQuantisedAutoencoder(Model):
         return ops.discretized_logistic_mixture_nll(params, self.units.from_network(z).long(), levels=self.levels)
 
     # -- what another model's prior over tokens asks ----------------------------------------------------------
+
+    def code_shape(self) -> tuple[int, ...]:
+        return self._code_shape
 
     def code_levels(self) -> int:
         return self.config.num_codes
@@ -117,7 +120,7 @@ class VectorQuantisedAutoencoder(Model):
         counts, sums = entries.usage(tokens.flatten(), vectors, self.config.num_codes)
         optimizers.sum("counts", counts)
         optimizers.sum("sums", sums)
-        place = batch.noise.randint("place", math.prod(self.code_shape), (len(outputs),), device=outputs.device)
+        place = batch.noise.randint("place", math.prod(self._code_shape), (len(outputs),), device=outputs.device)
         rows = torch.arange(len(outputs), device=outputs.device)
         optimizers.rows("candidates", outputs.detach().flatten(2)[rows, :, place])
         # Of the running counts, which are the same on all workers; that of a batch is no mean over its parts.
@@ -155,11 +158,11 @@ class VectorQuantisedAutoencoder(Model):
 
     def log_density(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """log P(x | k(x)) − h w log K, (B,)."""
-        num_tokens = math.prod(self.code_shape)
+        num_tokens = math.prod(self._code_shape)
         return self.log_likelihood(z, self.infer(z, y), y) - num_tokens * math.log(self.config.num_codes)
 
     def generate(self, num: int, y: Tensor | None, noise: Noise, sampler: Sampler) -> Tensor:
-        tokens = noise.randint("tokens", self.config.num_codes, (num, *self.code_shape), device=self.device)
+        tokens = noise.randint("tokens", self.config.num_codes, (num, *self._code_shape), device=self.device)
         return self.emit(tokens, y, noise)
 
 

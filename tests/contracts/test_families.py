@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -354,6 +355,56 @@ def test_unknown_samplers_labels_and_events_are_named(family: Family, tmp_path: 
     for other in set(SPLITS) - set(family.events):
         with pytest.raises(UsageError, match=f"not the {other}s"):
             family.builder(family.config_class(), SPLITS[other].spec)
+
+
+NO_TENSORS = ("x", None, [[1, 2], [3]], object(), torch.zeros(2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_arguments_that_make_no_sense_are_told_what_was_expected(family: Family, tmp_path: Path) -> None:
+    model, _ = trained(Case(family, family.events[0]), tmp_path)
+    for num in (2.5, "3", True, None):
+        with pytest.raises(UsageError, match=r"num is .*, expected a whole number from 0 on"):
+            model.sample(num)  # type: ignore[arg-type]
+    for seed in (1.5, "a", 2**64, None):
+        with pytest.raises(UsageError, match=r"seed is .*, expected a whole number of 64 bits"):
+            model.sample(1, seed=seed)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="first_index is -1"):
+        model.sample(1, first_index=-1)
+    with pytest.raises(UsageError, match=r"the sampler is \['ddim'\], expected a name"):
+        model.sample(1, sampler=["ddim"])  # type: ignore[arg-type]
+    assert model.sample(np.int64(1), seed=np.int64(1)).shape[0] == 1  # type: ignore[arg-type]
+    for name in sorted({"log_prob", "score", "energy", "encode"} & family.capabilities):
+        for nonsense in NO_TENSORS:
+            with pytest.raises(DataError, match=r"x is of|x has shape"):
+                getattr(model, name)(nonsense)
+        with pytest.raises(DataError, match=r"too large for float32|whole numbers"):
+            getattr(model, name)(torch.full((2, *model.spec.shape), 1e300, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if "decode" in f.capabilities], ids=lambda f: f.name)
+def test_what_is_no_code_is_refused(family: Family, tmp_path: Path) -> None:
+    model, _ = trained(Case(family, family.events[0]), tmp_path)
+    shape, levels = model.code_shape(), model.code_levels()
+    for nonsense in (*NO_TENSORS, torch.zeros(2, 777), torch.tensor(1.0)):
+        with pytest.raises(DataError, match="the code "):
+            model.decode(nonsense)
+    with pytest.raises(DataError, match="not finite"):
+        model.decode(torch.full((2, *shape), math.nan))
+    if levels is not None:
+        with pytest.raises(DataError, match=f"expected whole numbers 0 … {levels - 1}"):
+            model.decode(torch.full((2, *shape), levels))
+    assert model.decode(torch.zeros(2, *shape)).shape == (2, *model.spec.shape)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_what_a_family_cannot_is_told_with_those_that_can(family: Family, tmp_path: Path) -> None:
+    model, _ = trained(Case(family, family.events[0]), tmp_path)
+    x = torch.from_numpy(SPLITS[family.events[0]].x[:2])
+    asks = {"log_prob": model.log_prob, "score": model.score, "energy": model.energy, "encode": model.encode}
+    for name in asks.keys() - family.capabilities:
+        with pytest.raises(CapabilityError, match=f"family '{family.name}' has no {name}; it can: sample.* have it: "):
+            asks[name](x)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)

@@ -7,6 +7,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
+from genpipe.cli import catalogue
+from genpipe.cli import families as families_command
 from genpipe.cli.families import families
 from genpipe.components import Family
 from genpipe.registry import registry
@@ -27,7 +29,22 @@ def test_the_table_has_a_line_for_each_family_with_its_kind_of_likelihood_and_it
         assert (family.likelihood or "none").replace("_", " ") in line
         for event in family.events:
             assert event in line
+        assert all(capability in line for capability in family.capabilities)
+        assert family.sampling_cost in line
     assert "tied, diagonal, spherical" in lines["gaussian_mixture"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_the_terminal_and_cuts_no_word(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "terminal_width", lambda: width)
+    monkeypatch.setattr(families_command, "terminal_width", lambda: width)
+    text = told()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = set(re.findall(r"[\w-]+", text))
+    for family in FAMILIES:
+        assert {family.name, *family.capabilities, *family.events} <= words
+        assert width < 110 or {member.name for member in family.members} <= words
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

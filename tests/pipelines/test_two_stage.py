@@ -146,7 +146,11 @@ def test_a_coder_must_have_codes_and_the_model_must_model_them():
     }
     sequences = {**LATENTS, "model": "vae", "coder": {"model": "vae", "encode": {"event": "sequence"}}}
     assert mistakes(sequences) == {
-        ("model", "family 'vae' models images and vectors, and as data the codes of 'vae' are sequences"),
+        (
+            "model",
+            "family 'vae' models images and vectors, and as data the codes of 'vae' are sequences; families of sequences: "
+            "autoregressive, discrete_naive_bayes",
+        ),
     }
 
 

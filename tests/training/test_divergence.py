@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genpipe.training.config import TrainConfig
-from genpipe.training.divergence import divergence
+from genpipe.training.divergence import astray, divergence
 
 
 def text(step: int, history: list[dict[str, float]], checkpoint: Path | None = None, **options: Any) -> str:
@@ -39,3 +39,14 @@ def test_remedies_are_those_of_the_settings() -> None:
     assert "or train.warmup_steps=100 (now 0)" in early
     assert early.endswith("or train.precision=float32 (now bfloat16)")
     assert "warmup" not in text(1500, [])
+
+
+def test_a_training_that_ends_far_above_its_beginning_is_doubted_and_others_are_not() -> None:
+    config = TrainConfig(learning_rate=30)
+    high = [{"step": 50, "loss": 4e9}, {"step": 100, "loss": 5e9}]
+    told = astray("vae", config, 2.0, high)
+    assert told is not None
+    assert "began at a loss of 2 and ended at 5e+09: training went astray. Try train.learning_rate=10 (now 30)" in told
+    assert astray("vae", config, None, high) is None, "the first logged loss stands for a first one that is not known"
+    assert astray("gan", config, -3.0, [{"step": 50, "loss": 900.0}]) is None
+    assert astray("vae", config, None, []) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -228,6 +229,29 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(at: int, kept: 
     assert "root" in text
     assert ("checkpoint-00000010" in text) == kept
     assert "Try train.learning_rate=0.0007 (now 0.002) or train.clip_norm=0.3 (now 1)" in text
+
+
+def test_an_operation_that_refuses_what_is_not_finite_is_a_divergence_and_any_other_error_is_itself(
+    tmp_path: Path,
+) -> None:
+    class Strict(Tiny):
+        def train_step(self, batch: Batch, optimizers: Optimizers, step: int) -> dict[str, Tensor]:
+            if step == 7:
+                with torch.no_grad():
+                    self.second.weight.fill_(self.fill)
+                raise RuntimeError("queries[0] must be finite")
+            return super().train_step(batch, optimizers, step)
+
+    model = Strict()
+    model.fill = math.nan
+    with pytest.raises(
+        DivergedError, match=r"step 8 of 30: the weights are not finite, and the model said: queries\[0\]"
+    ):
+        run(model, tmp_path, checkpoint_every=5)
+    model = Strict()
+    model.fill = 0.0
+    with pytest.raises(RuntimeError, match="queries"):
+        run(model, tmp_path / "other", checkpoint_every=5)
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_an_examples_opinion_is_its_own() -> None:
 
 
 def test_it_cannot_say_how_probable_an_example_is() -> None:
-    with pytest.raises(CapabilityError, match="family 'gan' has no log_prob; it can: decode, sample"):
+    with pytest.raises(CapabilityError, match="family 'gan' has no log_prob; it can: sample, decode"):
         made().log_prob(torch.zeros(1, 2))
 
 

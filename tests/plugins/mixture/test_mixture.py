@@ -261,6 +261,16 @@ def test_a_singular_covariance_is_refused_with_the_remedy() -> None:
         fitted(z, num_components=2, reg_covar=1e-30)
 
 
+@pytest.mark.parametrize(("covariance", "said"), [("full", "3 of 3"), ("tied", "3 of 3"), ("diagonal", "")])
+def test_covariances_that_examples_do_not_show_are_said(
+    covariance: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    z = torch.randn(12, 20, generator=torch.Generator().manual_seed(0))
+    with caplog.at_level(logging.WARNING):
+        fitted(z, num_components=3, covariance=covariance)
+    assert (f"{said} components have too few examples for a covariance of 20 dimensions" in caplog.text) == bool(said)
+
+
 def test_stopping_short_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         fitted(clusters(), num_components=5, max_iterations=2, tolerance=0)
