@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genpipe.dropout import Dropout
+from genpipe.networks.layout import channels_last
 from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder
 from genpipe.plugins.autoregressive.layers import LabelBias, ShiftedConv2d, ShiftedUpsampling2d
 from genpipe.plugins.autoregressive.pixels import PixelNetwork
@@ -118,6 +119,7 @@ class PixelCNNPP(PixelNetwork):
         num_channels = image[0]
         per_mixture = 1 + 2 * num_channels + num_channels * (num_channels - 1) // 2
         self.head = ShiftedConv2d(2 * channels, num_mixtures * per_mixture)
+        channels_last(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
