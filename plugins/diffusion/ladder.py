@@ -45,6 +45,19 @@ class Ladder(nn.Module):
         """t ≥ 1, int64, for u in [0, 1): each level by what λ falls by there."""
         return torch.searchsorted(self.cumulative, u, right=True).clamp_(1, len(self) - 1)
 
+    def times(self, num_steps: int, rho: float) -> Tensor:
+        """t (num_steps,) float64, falling from T − 1: trailing timesteps, which are even and stop short of the first (Lin et
+        al., 2024, table 2), where rho is 1; where it is more, down to 0, with t + 1 even in (t + 1)^(1/rho)."""
+        if rho == 1:
+            return torch.tensor(schedules.timesteps(len(self), num_steps), dtype=torch.float64)
+        return (schedules.karras_sigmas(num_steps, 1.0, len(self), rho)[:-1] - 1).clamp(0, len(self) - 1)
+
+    def at(self, t: Tensor) -> Tensor:
+        """λ (N,) float64 on the CPU for t (N,) float64 in [0, T − 1], a straight line between two levels."""
+        log_snr, below = self.log_snr.cpu(), t.floor().long()
+        above = (below + 1).clamp(max=len(self) - 1)
+        return torch.lerp(log_snr[below], log_snr[above], t - below)
+
 
 def levels(log_snr: Tensor) -> Tensor:
     """α and σ, (B, 2) float64, for λ (B,) float64."""

@@ -22,6 +22,11 @@ from genpipe.plugins.diffusion.ladder import Ladder, divided, levels, spread
 
 MOST_NOISE = -10.0  # λ at which the flow ends: z has e^-5 of x's deviation there, and ε̂'s error is divided by that
 
+# How levels are spread. Timesteps as squares (Song, Meng & Ermon, 2021, appendix D.2) are many where it is decided how wide
+# a narrow mode is; of images that is finer than their levels, and even ones leave more steps for what is seen.
+RHO_OF_TIME = {"vector": 2.0, "image": 1.0}
+RHO_OF_SIGMA = 7.0  # Karras et al. (2022), sec. 3
+
 # Karras et al. (2022), table 1, in the data's units.
 SIGMA_DATA, SIGMA_MIN, SIGMA_MAX = 0.5, 0.002, 80.0
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
@@ -122,13 +127,19 @@ class Diffusion(DenoisingModel):
         return u, e
 
     def descent(self, sampler: Sampler) -> Descent:
-        """Timesteps spaced "trailing"; σ/α as Karras et al. (2022), eq. 5, for `edm` and the flow's own solvers."""
+        """The levels that `rho` spreads, of timesteps for ddim, ddpm and dpmsolver++, of σ/α for `edm` and the flow's own
+        solvers (Karras et al., 2022, eq. 5)."""
         assert sampler.name is not None
-        scale = float(self.sigma_data)
+        scale, rho = float(self.sigma_data), sampler.options["rho"]
+        if rho is not None and rho < 1:
+            raise UsageError(f"rho is {rho:g}, expected 1 or more")
         if self.is_edm or sampler.name in ("heun", "euler"):
             ends = self.ladder.log_snr[[0, -1]].neg().div(2).exp().tolist()
             sigmas = schedules.karras_sigmas(
-                num_steps_of(sampler), max(SIGMA_MIN / scale, ends[0]), min(SIGMA_MAX / scale, ends[1])
+                num_steps_of(sampler),
+                max(SIGMA_MIN / scale, ends[0]),
+                min(SIGMA_MAX / scale, ends[1]),
+                RHO_OF_SIGMA if rho is None else rho,
             )[:-1]
             log_snr = -2 * sigmas.log()
             names = [f"σ = {sigma * scale:.3g}" for sigma in sigmas.tolist()]
@@ -136,9 +147,9 @@ class Diffusion(DenoisingModel):
             num_steps = num_steps_of(sampler)
             if num_steps > len(self.ladder):
                 raise UsageError(f"num_steps is {num_steps}, expected 1 … {len(self.ladder)} (num_timesteps)")
-            timesteps = schedules.timesteps(len(self.ladder), num_steps)
-            log_snr = self.ladder.log_snr.cpu()[timesteps]
-            names = [f"t = {t}" for t in timesteps]
+            t = self.ladder.times(num_steps, RHO_OF_TIME[self.spec.event] if rho is None else rho)
+            log_snr = self.ladder.at(t)
+            names = [f"t = {time:.3g}" for time in t.tolist()]
         eta = float(sampler.options.get("eta") or 0.0)
         if not 0 <= eta <= 1:
             raise UsageError(f"eta is {eta:g}, expected 0 … 1")

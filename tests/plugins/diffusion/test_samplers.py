@@ -70,7 +70,7 @@ def test_a_straight_flow_of_gaussian_data_ends_in_it(name: str) -> None:
 def test_each_frame_of_a_path_has_the_noise_of_its_timestep(name: str) -> None:
     """Data N(0, VARIANCE I) is N(0, (ᾱ VARIANCE + 1 − ᾱ) I) at time t."""
     model = ideal()
-    sampler = model.choose_sampler({"name": name, "num_steps": 200})
+    sampler = model.choose_sampler({"name": name, "num_steps": 200, "rho": 1})
     path = model.generate_path(4000, None, Noise(0, "sample"), sampler, 5)
     timesteps = [int(label.removeprefix("t = ")) for label in path.labels[:-1]]
     assert timesteps == sorted(timesteps, reverse=True)
@@ -89,6 +89,34 @@ def test_a_path_of_heun_shows_where_its_steps_end() -> None:
     assert float(ratios.min()) > 0
 
 
+@pytest.mark.parametrize("rho", [1.0, 2.0, 7.0])
+@pytest.mark.parametrize("num_steps", [1, 7, 1000])
+def test_times_fall_from_the_last_and_rho_brings_them_down_to_the_first(rho: float, num_steps: int) -> None:
+    ladder = diffusion().ladder
+    t = ladder.times(num_steps, rho)
+    assert float(t[0]) == pytest.approx(999, abs=1e-9)
+    if rho == 1:
+        assert t.tolist() == schedules.timesteps(1000, num_steps)
+    elif num_steps > 1:
+        assert float(t[-1]) == pytest.approx(0, abs=1e-9)
+        roots = (t + 1) ** (1 / rho)
+        torch.testing.assert_close(roots.diff(), roots.diff()[:1].expand(num_steps - 1))
+    log_snr = ladder.at(t)
+    assert (log_snr.diff() > 0).all()
+    assert (ladder.log_snr[t.ceil().long()] <= log_snr).all()
+    torch.testing.assert_close(ladder.at(torch.arange(1000).double()), ladder.log_snr, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "num_steps"), [("dpmsolver++", 50), ("ddim", 100), ("ddpm", 200)])
+def test_modes_much_narrower_than_the_data_come_out_as_wide_as_they_are(name: str, num_steps: int) -> None:
+    """Even timesteps end far above the deviation, and with the denoised mean: as a share of it, less than it."""
+    model, deviation = ideal(), 0.035
+    model.network = IdealDenoiser("v_prediction", deviation**2)
+    even, squares = (float(drawn(model, 2000, name, num_steps=num_steps, rho=rho).std()) for rho in (1, 2))
+    assert even < 0.93 * deviation
+    assert squares == pytest.approx(deviation, rel=0.06)
+
+
 def test_deterministic_ddim_converges_to_the_probability_flow() -> None:
     """For Gaussian data the flow is a scaling: x(0) = x(T) √(VARIANCE / (ᾱ_T VARIANCE + 1 − ᾱ_T))."""
     model = ideal(schedule="linear")
@@ -97,7 +125,7 @@ def test_deterministic_ddim_converges_to_the_probability_flow() -> None:
     expected = start * math.sqrt(VARIANCE / (last * VARIANCE + 1 - last))
 
     def error(name: str, num_steps: int) -> float:
-        return float((drawn(model, 50, name, num_steps=num_steps) - expected).norm() / expected.norm())
+        return float((drawn(model, 50, name, num_steps=num_steps, rho=1) - expected).norm() / expected.norm())
 
     errors = [error("ddim", num_steps) for num_steps in (25, 100, 400)]
     assert errors[0] > 2.5 * errors[1] > 6 * errors[2]
@@ -124,6 +152,7 @@ def test_errors_on_edms_grid_are_the_known_ones(name: str, expected: list[float]
     [
         ({"num_steps": 1001}, "num_steps is 1001, expected 1 … 1000"),
         ({"name": "ddim", "eta": 1.5}, "eta is 1.5, expected 0 … 1"),
+        ({"rho": 0.5}, "rho is 0.5, expected 1 or more"),
         ({"name": "ddpm", "eta": 0.5}, "'ddpm' has no option 'eta'"),
         ({"guidance": 2.0}, "guidance is 2, but the model takes no labels"),
     ],
@@ -201,7 +230,7 @@ def test_ddim_is_diffusers(prediction_type: str, eta: float) -> None:
         eta=eta,
         use_clipped_model_output=True,
     )
-    ours = drawn(model, NUM, "ddim", num_steps=10, eta=eta)
+    ours = drawn(model, NUM, "ddim", num_steps=10, eta=eta, rho=1)
     if eta:  # their last step keeps the noise of t = 0
         expected, ours = expected.clamp(-1, 1), ours.clamp(-1, 1)
     torch.testing.assert_close(ours, expected.float(), rtol=1e-3, atol=0.02 if eta else 1e-3)
@@ -222,7 +251,7 @@ def test_ddpm_is_diffusers(prediction_type: str, monkeypatch: pytest.MonkeyPatch
     expected = followed(
         scheduler, images(model), lambda x, t, i: model.network(x, model.ladder.log_snr[t].float().expand(NUM))
     )
-    torch.testing.assert_close(drawn(model, NUM, "ddpm", num_steps=10), expected.float(), rtol=1e-2, atol=5e-3)
+    torch.testing.assert_close(drawn(model, NUM, "ddpm", num_steps=10, rho=1), expected.float(), rtol=1e-2, atol=5e-3)
 
 
 @NUMPY_COPIES
@@ -241,7 +270,7 @@ def test_dpmsolver_is_diffusers() -> None:
     expected = followed(
         scheduler, images(model), lambda x, t, i: model.network(x, model.ladder.log_snr[t].float().expand(NUM))
     )
-    torch.testing.assert_close(drawn(model, NUM, "dpmsolver++", num_steps=20), expected, rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(drawn(model, NUM, "dpmsolver++", num_steps=20, rho=1), expected, rtol=1e-3, atol=2e-3)
 
 
 class Preconditioned:
