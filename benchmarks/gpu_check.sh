@@ -6,6 +6,11 @@
 # files whose other imports are missing are skipped by name. Each part has its seconds and fails by itself. PYTHON
 # chooses the interpreter, PARTS the parts ("build tests sanitizers benchmarks"), SECONDS_SCALE stretches the budgets;
 # logs and results go to OUT (build/gpu-check).
+#
+# PARTS=fashion, which no other run of it includes, trains one seed of the recipe compare-fashion on the data that
+# GENPIPE_DATA names and holds it against benchmarks/fashion_goals.py. It needs genpipe's own packages, too. Its steps are
+# meant for about half an hour; FASHION gives others, and FASHION= (empty) takes those of the recipe. A second go in the
+# same OUT goes on where the first was stopped.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -61,6 +66,17 @@ fi
 if wanted benchmarks; then
   part benchmarks-cuda 900 "$PYTHON" -m benchmarks.ops --device cuda --seconds 1 --json "$OUT/ops-cuda.json"
   part benchmarks-cpu 600 "$PYTHON" -m benchmarks.ops --no-compile --seconds 1 --json "$OUT/ops-cpu.json"
+fi
+
+if wanted fashion; then
+  FASHION=${FASHION-models.pixelcnn.train.steps=12000 models.diffusion.train.steps=20000 models.flow.train.steps=8000 \
+    models.discrete-vae.train.steps=10000 models.gan.train.steps=20000}
+  read -ra overrides <<<"$(tr '\n' ' ' <<<"$FASHION")"
+  workspace="$OUT/fashion"
+  part fashion 2400 "$PYTHON" -m genpipe --workspace "$workspace" run compare-fashion 'seeds=[0]' "${overrides[@]}" \
+    --executor inline --tracking off
+  table=$(ls -t "$workspace"/artifacts/comparison/*/comparison.json 2>/dev/null | head -n 1)
+  [[ -n $table ]] && cp "$table" "$OUT/compare-fashion.json"
 fi
 
 "$PYTHON" benchmarks/gpu_report.py "$OUT"

@@ -29,6 +29,11 @@ def main(folder: Path) -> int:
         if "copy_gb_per_second" in results:
             print(f"\n{results['device']}: a copy moves {results['copy_gb_per_second']:.0f} GB/s")
         short += [f"{path.stem}: {text}" for text in results["shortfalls"]]
+    if (table := folder / "compare-fashion.json").exists():
+        from benchmarks.fashion_goals import shortfalls
+        from genpipe.comparison import Comparison
+
+        short += [f"compare-fashion: {text}" for text in shortfalls(Comparison.read(table))]
     print("\nfalls short:\n  " + "\n  ".join(short) if short else "\nnothing measured falls short of its goal")
     return int(failed)
 
