@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,3 +69,16 @@ class Window:
 
     def clear(self) -> None:
         self.settled, self._waiting = [], []
+
+
+def check_terms(terms: Any, family: str) -> None:
+    """PluginError where what a family's `train_step` gave is no mapping of scalar tensors with 'loss'."""
+    if not isinstance(terms, Mapping) or not isinstance(terms.get("loss"), Tensor):
+        keys = f"a mapping with {sorted(terms)}" if isinstance(terms, Mapping) else f"a {type(terms).__name__}"
+        raise PluginError(
+            f"family '{family}': train_step gave {keys}, expected a mapping of scalar tensors with 'loss'"
+        )
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim != 0:
+            given = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"type {type(term).__name__}"
+            raise PluginError(f"family '{family}': the loss term '{name}' has {given}, expected a scalar tensor")
