@@ -12,8 +12,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE_SOURCES := $(shell find core_ext -type f -not -name '*.md' -not -name '*.pyc' 2>/dev/null)
 RECIPE ?= digits-vae
-# A file's tests stay together: they share what is slow to make.
-PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile
+# A file's tests stay together: they share what is slow to make. One worker more than there are processors: many wait
+# for processes that they start.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: run test lint check-cuda check-cuda-emulated gpu-check bench clean setup
 

@@ -50,3 +50,22 @@ def command(tmp_path, plugins):
         )
 
     return run
+
+
+@pytest.fixture
+def in_process(tmp_path, plugins, monkeypatch, capsys):
+    """The same without the seconds that a process takes to start, where it is what is said that matters."""
+    from genpipe.cli import main
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["genpipe", *map(str, arguments)])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return run

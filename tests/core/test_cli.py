@@ -44,9 +44,9 @@ def test_every_metric_and_extractor_tells_what_a_listing_shows():
         assert provided.record.dims, provided.record.name
 
 
-def test_metrics_are_listed_in_a_terminal_of_any_width_and_in_a_pipe(command):
+def test_metrics_are_listed_in_a_terminal_of_any_width_and_in_a_pipe(in_process):
     narrow, wide = (
-        re.sub(r"\x1b\[[0-9;]*m", "", command("metrics", COLUMNS=str(columns), FORCE_COLOR="1").stdout)
+        re.sub(r"\x1b\[[0-9;]*m", "", in_process("metrics", COLUMNS=str(columns), FORCE_COLOR="1").stdout)
         for columns in (80, 200)
     )
     assert max(map(len, narrow.splitlines())) <= 80
@@ -54,11 +54,11 @@ def test_metrics_are_listed_in_a_terminal_of_any_width_and_in_a_pipe(command):
     assert len(wide.splitlines()) < len(narrow.splitlines())
     for said in ("needs features of samples", "default for images", "dimensions as many as an example has numbers"):
         assert said in re.sub(r"\s+", " ", narrow)
-    assert "3 × N² distances in blocks" in command("metrics").stdout
-    shown = command("metrics", "show", "prdc").stdout
+    assert "3 × N² distances in blocks" in in_process("metrics").stdout
+    shown = in_process("metrics", "show", "prdc").stdout
     assert "Naeem et al. (2020)" in shown
     assert "max_examples" in shown
-    assert "twice the sum of channels" in command("metrics", "show", "random_conv").stdout
+    assert "twice the sum of channels" in in_process("metrics", "show", "random_conv").stdout
 
 
 def test_a_plan_loads_neither_torch_nor_ray_nor_mlflow():
@@ -101,18 +101,18 @@ def test_mistakes_end_with_code_2_and_no_traceback(command, toy_recipe):
         (["metrics", "show", "pdrc"], "did you mean 'prdc'?"),
     ],
 )
-def test_what_is_not_there_is_told_with_the_nearest(command, arguments, expected):
-    answer = command(*arguments)
+def test_what_is_not_there_is_told_with_the_nearest(in_process, arguments, expected):
+    answer = in_process(*arguments)
     assert answer.returncode == 2
     assert expected in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_plan_tells_hit_run_and_what_changed(command, toy_recipe):
+def test_plan_tells_hit_run_and_what_changed(in_process, toy_recipe):
     recipe = toy_recipe()
-    assert command("plan", recipe).stdout.count("RUN") == 3
-    command("run", recipe, "--executor", "inline", "--tracking", "off")
-    answer = command("plan", recipe, "right.value=3").stdout.splitlines()
+    assert in_process("plan", recipe).stdout.count("RUN") == 3
+    in_process("run", recipe, "--executor", "inline", "--tracking", "off")
+    answer = in_process("plan", recipe, "right.value=3").stdout.splitlines()
     assert answer[0].startswith("HIT  left")
     assert answer[1].startswith("RUN  right")
     assert answer[1].endswith("value: 1.0 → 3.0")
@@ -127,44 +127,44 @@ def test_a_failed_step_shows_the_end_of_its_log(command, toy_recipe):
     assert "  | ZeroDivisionError: one over none" in answer.stderr
 
 
-def test_resume_goes_on_with_a_run(command, toy_recipe):
-    command("run", toy_recipe(), "left.value=4", "--to", "left", "--executor", "inline", "--tracking", "off")
-    answer = command("resume", "last", "--executor", "inline", "--tracking", "off")
+def test_resume_goes_on_with_a_run(in_process, toy_recipe):
+    in_process("run", toy_recipe(), "left.value=4", "--to", "left", "--executor", "inline", "--tracking", "off")
+    answer = in_process("resume", "last", "--executor", "inline", "--tracking", "off")
     assert answer.returncode == 0
     assert "left         reused" in answer.stderr
     assert "sum          done" in answer.stderr
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "a: ]"])
-def test_a_run_whose_recipe_is_damaged_is_named(command, toy_recipe, tmp_path, text):
-    command("run", toy_recipe(), "--executor", "inline", "--tracking", "off")
+def test_a_run_whose_recipe_is_damaged_is_named(in_process, toy_recipe, tmp_path, text):
+    in_process("run", toy_recipe(), "--executor", "inline", "--tracking", "off")
     (recipe,) = tmp_path.glob(".genpipe/runs/*/recipe.yaml")
     recipe.write_text(text)
-    answer = command("resume", "last", "--executor", "inline", "--tracking", "off")
+    answer = in_process("resume", "last", "--executor", "inline", "--tracking", "off")
     assert answer.returncode == 2
     assert "recipe.yaml is damaged" in answer.stderr
 
 
-def test_the_workspace_can_be_named_before_or_after_the_command(command, toy_recipe, tmp_path):
+def test_the_workspace_can_be_named_before_or_after_the_command(in_process, toy_recipe, tmp_path):
     recipe = toy_recipe()
     for i, arguments in enumerate((["--workspace", "w0", "plan", recipe], ["plan", recipe, "--workspace", "w1"])):
-        assert command(*arguments).returncode == 0
+        assert in_process(*arguments).returncode == 0
         assert (tmp_path / f"w{i}" / "cache").is_dir()
 
 
-def test_every_command_has_help(command):
+def test_every_command_has_help(in_process):
     from genpipe.cli import COMMANDS
 
     for name in COMMANDS:
-        answer = command(name, "--help")
+        answer = in_process(name, "--help")
         assert answer.returncode == 0, answer.stderr
         assert "Usage:" in answer.stdout
 
 
-def test_listings_name_what_there_is_and_where_it_is_from(command):
-    assert "gaussian_mixture" in command("families").stdout
-    assert "digits-vae" in command("recipes").stdout
-    listed = command("plugins", "list").stdout
+def test_listings_name_what_there_is_and_where_it_is_from(in_process):
+    assert "gaussian_mixture" in in_process("families").stdout
+    assert "digits-vae" in in_process("recipes").stdout
+    listed = in_process("plugins", "list").stdout
     assert "toy 0.1" in listed
     assert "family toy_family" in listed
-    assert command("plugins", "check").returncode == 0
+    assert in_process("plugins", "check").returncode == 0

@@ -206,15 +206,15 @@ def test_a_disk_that_fills_while_an_input_is_fetched_is_named(run, faulty, monke
         run("b", "sum.weights=[2, 3]")
 
 
-def test_the_command_line_takes_a_store(command, toy_recipe, faulty):
+def test_the_command_line_takes_a_store(in_process, toy_recipe, faulty):
     recipe = toy_recipe()
     options = ("--executor", "inline", "--tracking", "off")
-    assert command("run", recipe, "--store", faulty.address, *options, "--workspace", "a").returncode == 0
-    planned = command("plan", recipe, "--workspace", "b", GENPIPE_STORE=faulty.address)
+    assert in_process("run", recipe, "--store", faulty.address, *options, "--workspace", "a").returncode == 0
+    planned = in_process("plan", recipe, "--workspace", "b", GENPIPE_STORE=faulty.address)
     assert planned.stdout.count("in the store") == 3
-    shown = command("runs", "show", "last", "--workspace", "a")
+    shown = in_process("runs", "show", "last", "--workspace", "a")
     assert shown.returncode == 0
-    wrong = command("run", recipe, "--store", "s3x://bucket")
+    wrong = in_process("run", recipe, "--store", "s3x://bucket")
     assert wrong.returncode == 2
     assert "there is no protocol 's3x'" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -238,8 +238,8 @@ def test_a_sweep_is_one_run_for_the_tracker_with_its_trials_below(sweep, space):
     assert all("number.value" in run.data.metrics for run in children)
 
 
-def test_mistakes_are_told_before_anything_starts(command, recipe):
-    answer = command("sweep", "toy.yaml", "train.flor=log(1,2)", "train.steps=log(1,9)")
+def test_mistakes_are_told_before_anything_starts(in_process, recipe):
+    answer = in_process("sweep", "toy.yaml", "train.flor=log(1,2)", "train.steps=log(1,9)")
     assert answer.returncode == 2
     assert "has 2 mistakes" in answer.stderr
     assert "did you mean 'floor'?" in answer.stderr
