@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -59,11 +60,10 @@ def in_process(tmp_path, plugins, monkeypatch, capsys):
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
-        with monkeypatch.context() as patch:
+        # options such as --store set variables, for the processes of a command that ends with it
+        with monkeypatch.context() as patch, mock.patch.dict(os.environ, environment):
             patch.chdir(tmp_path)
             patch.setattr(sys, "argv", ["genpipe", *map(str, arguments)])
-            for name, value in environment.items():
-                patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:
                 main()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
