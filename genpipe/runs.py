@@ -187,7 +187,7 @@ class Run:
 
 def all_runs(workspace: Workspace) -> Iterator[Run]:
     """Runs of a workspace, newest first. A folder without a record is a run that never began."""
-    folders = sorted(workspace.runs.iterdir(), key=_age) if workspace.runs.is_dir() else []
+    folders = sorted(workspace.runs.iterdir(), key=by_age) if workspace.runs.is_dir() else []
     for folder in reversed(folders):
         try:
             yield Run.read(folder)
@@ -197,10 +197,10 @@ def all_runs(workspace: Workspace) -> Iterator[Run]:
             logger.warning("%s; the run is passed over", error)
 
 
-def _age(folder: Path) -> tuple[str, float]:
-    """Orders runs by the second in their id, and within one by when their recipe was written."""
+def by_age(folder: Path) -> tuple[str, int, str]:
+    """Orders the folders of runs by the second in their id, and within one by when their recipe was written."""
     recipe = folder / "recipe.yaml"
-    return folder.name[:SECOND], recipe.stat().st_mtime_ns if recipe.exists() else 0
+    return folder.name[:SECOND], recipe.stat().st_mtime_ns if recipe.exists() else 0, folder.name
 
 
 def find_run(workspace: Workspace, reference: str) -> Run:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from genpipe.artifacts import write_atomically
+from genpipe.runs import by_age
 from genpipe.tracking.journal import read_events
 from genpipe.tracking.store import make_store
 from genpipe.workspace import Workspace
@@ -71,7 +72,7 @@ def make_client(uri: str, artifacts: Path | None, imported: Callable[[], None] =
 def unsent(workspace: Workspace) -> Iterator[Path]:
     """Folders whose journal has more than was sent: of sweeps, since their trials go below them, and of runs, oldest first."""
     places = [place for place in (workspace.sweeps, workspace.runs) if place.is_dir()]
-    for folder in [folder for place in places for folder in sorted(place.iterdir())]:
+    for folder in [folder for place in places for folder in sorted(place.iterdir(), key=by_age)]:
         journal = folder / "events.jsonl"
         if journal.exists() and Cursor.read(folder).offset < journal.stat().st_size:
             yield folder
