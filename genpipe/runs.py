@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -70,15 +71,14 @@ class Run:
     def create(
         cls, workspace: Workspace, recipe: str, resolved: Mapping[str, Any], steps: dict[str, StepRecord]
     ) -> Run:
-        now = time.time()
+        began = time.time_ns()
+        now = began / 1e9
         name = recipe.replace(os.sep, "-")[:MAX_NAME_LENGTH]
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{name}-{secrets.token_hex(2)}"
-        folder = workspace.runs / run_id
         with disk_errors_named(workspace.root):
-            (folder / "steps").mkdir(parents=True)
+            folder = _new_folder(workspace.runs, f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{name}")
         run = cls(
             folder,
-            run_id,
+            folder.name,
             recipe,
             seed=int(resolved.get("seed", 0)),
             started=now,
@@ -92,6 +92,7 @@ class Run:
         import yaml
 
         write_atomically(folder / "recipe.yaml", yaml.safe_dump(dict(resolved), sort_keys=False))
+        os.utime(folder / "recipe.yaml", ns=(began, began))  # more exact than the clock of the kernel's own stamps
         run.save()
         return run
 
@@ -197,8 +198,19 @@ def all_runs(workspace: Workspace) -> Iterator[Run]:
             logger.warning("%s; the run is passed over", error)
 
 
+def _new_folder(runs: Path, beginning: str) -> Path:
+    """A run's folder, under an id that no other run of the same second has."""
+    runs.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = runs / f"{beginning}-{secrets.token_hex(2)}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            (folder / "steps").mkdir()
+            return folder
+
+
 def by_age(folder: Path) -> tuple[str, int, str]:
-    """Orders the folders of runs by the second in their id, and within one by when their recipe was written."""
+    """Orders the folders of runs by the second in their id, and within one by the time that their recipe bears."""
     recipe = folder / "recipe.yaml"
     return folder.name[:SECOND], recipe.stat().st_mtime_ns if recipe.exists() else 0, folder.name
 

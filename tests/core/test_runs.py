@@ -42,6 +42,13 @@ def test_last_is_the_newest_also_of_runs_that_began_in_one_second(space):
     assert find_run(space, "last").id == ids[-1]
 
 
+def test_no_two_runs_of_one_second_have_one_id(space, monkeypatch):
+    drawn = iter(["aaaa", "aaaa", "aaaa", "bbbb"])
+    monkeypatch.setattr("genpipe.runs.time.strftime", lambda *_: "20260101-000000")
+    monkeypatch.setattr("genpipe.runs.secrets.token_hex", lambda _: next(drawn))
+    assert [made(space).id for _ in range(2)] == ["20260101-000000-r-aaaa", "20260101-000000-r-bbbb"]
+
+
 @pytest.mark.parametrize("recipe", ["a/b", "../../out", "x" * 300, "two words", "ü"])
 def test_a_run_of_any_recipe_is_found_again(space, recipe):
     run = made(space, recipe)
