@@ -114,7 +114,7 @@ def _keys(step: str, names: Iterable[str]) -> str:
     keys = []
     for name in names:
         option = "accelerator_type" if name.startswith(ACCELERATOR) else OPTIONS.get(name, f"custom.{name}")
-        keys.append(f"resources.{step}.{option}")
+        keys.append(f"resources.{step.partition('.')[0]}.{option}")  # of train.LABEL.SEED, too
     return ", ".join(keys)
 
 

@@ -20,6 +20,7 @@ class InlineExecutor:
         self._session: Session | None = None
 
     def start(self, jobs: Iterable[Job]) -> None:
+        jobs = list(jobs)
         for job in jobs:
             if job.workers > 1 and job.as_group:
                 raise UsageError(
@@ -32,6 +33,13 @@ class InlineExecutor:
         import torch
 
         self._threads = torch.get_num_threads()
+        on_gpus = [job.step for job in jobs if job.resources.gpus]
+        if on_gpus and not torch.cuda.is_available():
+            keys = ", ".join(dict.fromkeys(f"resources.{step.partition('.')[0]}.gpus=0" for step in on_gpus))
+            raise UsageError(
+                f"step '{on_gpus[0]}' asks for a GPU, and torch {torch.__version__} finds none here: run it where there is "
+                f"one, or on CPUs by {keys}"
+            )
 
     def submit(self, job: Job) -> None:
         self._waiting.append(job)

@@ -188,6 +188,13 @@ def test_an_import_of_torch_that_is_interrupted_is_told_as_such(run, space, monk
     assert newest(space).status == "KILLED"
 
 
+def test_a_gpu_that_is_not_there_is_told_before_anything_runs(run, space, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"step 'left' asks for a GPU, and torch .* on CPUs by resources.left.gpus=0$"):
+        run("resources.left.gpus=1")
+    assert all(step.status != "FINISHED" for step in newest(space).steps.values())
+
+
 @pytest.mark.parametrize("error", [ImportError, KeyboardInterrupt])
 def test_an_import_of_ray_that_fails_or_is_interrupted_is_told_as_such(run, space, monkeypatch, error):
     class Refusing:

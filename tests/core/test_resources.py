@@ -1,5 +1,7 @@
 """What steps ask of a cluster: as recipes say it, and as Ray is told."""
 
+from dataclasses import replace
+
 import pytest
 
 from genpipe.config import Resources
@@ -139,6 +141,12 @@ def test_what_the_nodes_have_is_granted(asked):
 )
 def test_what_no_cluster_of_these_nodes_can_hold_is_told_with_what_they_have(asked, text):
     assert shortage(job(**asked), NODES) == f"step 'train' {text}"
+
+
+def test_a_step_of_one_of_many_models_is_told_the_key_of_all_of_them():
+    text = shortage(replace(job(cpus=17), step="train.vae.0"), NODES)
+    assert text.startswith("step 'train.vae.0' asks for 17 CPUs")
+    assert text.endswith("(resources.train.cpus)")
 
 
 def test_work_that_is_cut_into_items_goes_on_with_the_workers_that_there_is_room_for():
