@@ -27,12 +27,12 @@ from genpipe.training.group import Group
 from genpipe.training.mirror import Mirror
 from genpipe.training.optimizers import LoopOptimizers, learning_rate
 from genpipe.training.pace import Pace
+from genpipe.training.placement import weights_of
 from genpipe.training.result import TrainResult
 from genpipe.training.share import micro_batches
 from genpipe.training.state import read, restore, shared, whole_state
 from genpipe.training.terms import Terms, Window, check_terms
 from genpipe.training.validation import Validation
-from genpipe.training.weights import weights_of
 
 log = logging.getLogger("genpipe.training")
 

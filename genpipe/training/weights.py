@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from genpipe.model import Model
-from genpipe.training.config import TrainConfig
 from genpipe.training.gradients import sum_gradients
-from genpipe.training.group import Group, TorchGroup
+from genpipe.training.group import Group
 
 RUNNING = nullcontext()
 
@@ -91,12 +90,3 @@ class Weights:
 
     def finish(self) -> None:
         """The model that was to be trained has the weights, whole, and the buffers."""
-
-
-def weights_of(model: Model, config: TrainConfig, group: Group, device: torch.device) -> Weights:
-    """The model's weights on this worker's device, as `config.parallel` has them; one worker alone has all."""
-    if config.parallel == "shard" and isinstance(group, TorchGroup) and group.size > 1:
-        from genpipe.training.shards import Shards  # takes a second to import
-
-        return Shards(model, group, device)
-    return Weights(model.to(device), group)
