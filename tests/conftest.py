@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
     # pytest -n: the workers, and what they start, share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+# Ray's workers give way to whatever else runs: beside the tests of other workers they would hardly begin.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Property tests draw the same examples in every run, and are given the time that they take: what a machine is busy with
 # decides nothing. HYPOTHESIS_PROFILE=default looks further.

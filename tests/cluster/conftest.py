@@ -51,6 +51,7 @@ class RayCluster:
             "RAY_TMPDIR": str(self.folder),
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
             "OMP_WAIT_POLICY": "passive",
         }
 
