@@ -37,7 +37,7 @@ class RawData:
 
 def check_num(spec: DataSpec, num: int) -> None:
     if num < 2:
-        raise DataError(f"data set '{spec.name}': {num} examples, expected at least 2")
+        raise DataError(f"data set '{spec.name}': {num} example{'' if num == 1 else 's'}, expected at least 2")
 
 
 def check_shape(spec: DataSpec, x: Array, where: str) -> None:

@@ -89,8 +89,11 @@ def chosen_sizes(spec: DataSpec, config: DataConfig, num: int) -> dict[str, int]
     sizes = split_sizes(num, fractions)
     for name, size in sizes.items():
         if size < 2:
+            others = " and ".join(f"data.{other}_fraction" for other in fractions)
+            remedy = f"lower {others}" if name == "train" else f"raise data.{name}_fraction (now {fractions[name]:g})"
             raise DataError(
-                f"data set '{spec.name}': the split '{name}' has {size} of {num} examples, expected at least 2"
+                f"data set '{spec.name}': the split '{name}' has {size} of {num} examples, expected at least 2: give more "
+                + (f"data, or {remedy}" if num >= 2 * len(sizes) else "data")
             )
     return sizes
 

@@ -129,7 +129,7 @@ def test_a_mistake_is_told_with_its_part_and_row(tmp_path, mistake, message):
 
 @pytest.mark.parametrize("nums", [(), (0,), (1,)], ids=str)
 def test_a_source_of_next_to_nothing_is_an_error(tmp_path, nums):
-    with pytest.raises(DataError, match=rf"data set 'synthetic': {sum(nums)} examples, expected at least 2"):
+    with pytest.raises(DataError, match=rf"data set 'synthetic': {sum(nums)} examples?, expected at least 2"):
         run_data_stage(tmp_path, Synthetic(nums))
 
 

@@ -123,6 +123,29 @@ def test_levels_and_ranges_that_are_hardly_used_are_warned_of(stage, tmp_path, c
     assert doubt is None or re.search(doubt, caplog.text)
 
 
+def test_copies_of_one_example_are_warned_of(stage, tmp_path, caplog):
+    one = np.random.default_rng(0).integers(0, 17, (1, 1, 4, 4)).astype(np.uint8)
+    with caplog.at_level("WARNING", logger="genpipe.data"):
+        stage("data", {"dataset": {**archive(tmp_path, x=np.repeat(one, 50, axis=0)), "levels": 17}})
+    assert "all 40 examples of the training split are copies of one" in caplog.text
+
+
+@pytest.mark.parametrize(("shared", "said"), [(0, False), (1e4, False), (1e6, True)])
+def test_what_float32_tells_apart_badly_is_warned_of(stage, tmp_path, caplog, shared, said):
+    with caplog.at_level("WARNING", logger="genpipe.data"):
+        stage(
+            "data",
+            {"dataset": archive(tmp_path, x=np.random.default_rng(0).normal(size=(100, 2)) + np.array([0, shared]))},
+        )
+    assert bool(re.search("column 1 is 1e.06 with a deviation of 1. steps of float32", caplog.text)) == said
+
+
+def test_what_float32_cannot_tell_apart_is_refused_with_the_reason(stage, tmp_path):
+    x = np.random.default_rng(0).normal(size=(100, 2)) + np.array([0, 1e8])
+    with pytest.raises(DataError, match=r"\(1\) and carry no information.*float32, whose steps are 8 there: subtract"):
+        stage("data", {"dataset": archive(tmp_path, x=x)})
+
+
 def test_labels_of_one_class_are_warned_of(stage, tmp_path, caplog):
     y = np.full(100, 2)
     with caplog.at_level("WARNING", logger="genpipe.data"):

@@ -184,7 +184,7 @@ def test_labels_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
         ("height,b\n1,2\n", {"label": "heigth"}, "no column 'heigth'; did you mean 'height'"),
         ("a,a\n1,2\n", {}, "2 columns named 'a'"),
         ("", {}, "is empty, expected a row of column names"),
-        ("a,b\n1,2\n", {}, "1 examples, expected at least 2"),
+        ("a,b\n1,2\n", {}, "1 example, expected at least 2"),
         ("a,b\n", {}, "0 examples"),
     ],
 )
