@@ -13,7 +13,9 @@ from torch.optim.adam import Adam, adam
 class FusedAdam(Adam):
     """Adam (Kingma & Ba, 2015), or with decoupled weight decay (Loshchilov & Hutter, 2019), over one list of parameters.
 
-    `move` is bitwise `step`. It keeps the lists of moments that `step` gathers every time, and runs no hooks.
+    `move` is bitwise `step`. It keeps the lists of moments that `step` gathers every time, and runs no hooks. It gives torch's
+    kernel every tensor in the order of its memory, for that copies what lies in another, such as weights with their channels
+    last, at every step.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class FusedAdam(Adam):
             parameters, lr=lr, betas=betas, weight_decay=weight_decay, decoupled_weight_decay=decoupled, fused=True
         )
         self._parameters = list(parameters)
+        self._orders: list[tuple[int, ...] | None] = []
         self._moments: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def clear(self) -> None:
@@ -43,13 +46,14 @@ class FusedAdam(Adam):
         reached = [gradient for gradient in gradients if gradient is not None]
         if self._moments is None or len(reached) < len(gradients):
             self.step()
+            self._orders = [memory_order(parameter) for parameter in self._parameters]
             self._moments = self._gathered()
             return
         group = self.param_groups[0]
         averages, squares, steps = self._moments
         adam(
-            self._parameters,  # type: ignore[arg-type]
-            reached,
+            self._in_order(self._parameters),
+            self._in_order(reached),
             averages,
             squares,
             [],
@@ -76,4 +80,16 @@ class FusedAdam(Adam):
             return None
         lists = ([state[name] for state in states if state] for name in ("exp_avg", "exp_avg_sq", "step"))
         averages, squares, steps = lists
-        return averages, squares, steps
+        return self._in_order(averages), self._in_order(squares), steps
+
+    def _in_order(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Views of a tensor for each parameter, dimensions in the order of the parameter's memory."""
+        return [
+            tensor if order is None else tensor.permute(order)
+            for tensor, order in zip(tensors, self._orders, strict=True)
+        ]
+
+
+def memory_order(tensor: Tensor) -> tuple[int, ...] | None:
+    """A tensor's dimensions from the outermost in memory to the innermost; None where that is how they are numbered."""
+    return None if tensor.is_contiguous() else tuple(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from genpipe.networks.layout import inputs_outermost
 from genpipe.training.adam import FusedAdam
 from genpipe.training.weights import clip_gradients
 
@@ -16,7 +17,9 @@ from genpipe.training.weights import clip_gradients
 def network() -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 4), nn.Linear(4, 1, bias=False))
+        middle = nn.Linear(5, 4)
+        inputs_outermost(middle)  # another order in memory
+        return nn.Sequential(nn.Linear(3, 5), nn.SiLU(), middle, nn.Linear(4, 1, bias=False))
 
 
 def gradients(model: nn.Module, step: int, *, missing: bool = False) -> None:
