@@ -143,9 +143,12 @@ def _resolve(name: str, source: Source, registry: Registry) -> Recipe:
         resolver.problem((key,), f"unknown key{nearest(key, known)}")
         del values[key]
     config = resolver.config(config_class, values, ())
-    if config is not None and record.check is not None:
-        for key, message in load_reference(record.check)(config, registry):
-            resolver.problem(tuple(int(p) if p.isdecimal() else p for p in key.split(".")), message)
+    checked = config if config is not None else _without_mistakes(config_class, values, resolver)
+    if checked is not None and record.check is not None:
+        told = [problem.key for problem in resolver.problems]
+        for key, message in load_reference(record.check)(checked, registry):
+            if not any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in told):
+                resolver.problem(tuple(int(p) if p.isdecimal() else p for p in key.split(".")), message)
     if resolver.problems or config is None:
         raise RecipeError(name, resolver.problems)
     for path, text in _texts(config.model_dump(mode="json")):
@@ -157,6 +160,21 @@ def _resolve(name: str, source: Source, registry: Registry) -> Recipe:
         raise RecipeError(name, resolver.problems)
     resolved = {"pipeline": pipeline_name, "description": description, "seed": seed, **config.model_dump(mode="json")}
     return Recipe(name, description, seed, record, config, resolved)
+
+
+def _without_mistakes(config_class: type[Config], values: Mapping[str, Any], resolver: Resolver) -> Config | None:
+    """The config with defaults where a value was wrong, by which mistakes between the others can be told as well; None
+    where no default can stand for it. `conditional` is asked for by other sections, so that none stands for that."""
+    kept = _copied(values)
+    for problem in resolver.problems:
+        *sections, key = problem.key.split(".")
+        section = kept
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or key == "conditional":
+            return None
+        section.pop(key, None)
+    return Resolver(resolver.registry, resolver.source).config(config_class, kept, ())
 
 
 def _texts(values: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

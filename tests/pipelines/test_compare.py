@@ -92,7 +92,7 @@ def test_shared_sections_are_the_defaults_of_each_models_own_also_where_a_run_go
 def test_all_mistakes_of_all_models_are_told_with_their_keys():
     models = {"few": {**FEW, "sample": {"sampler": "ddim"}, "train": {"steps": 0}}, "cnn": {"model": "autoregressive"}}
     found = mistakes({**RECIPE, "models": models})
-    assert {key for key, _ in found} == {"models.few.train.steps"}  # what single sections say comes first
+    assert {key for key, _ in found} == {"models.few.train.steps", "models.few.sample.sampler", "models.cnn.model"}
     del models["few"]["train"]
     found = dict(mistakes({**RECIPE, "models": models, "evaluate": {"metrics": ["frechet", "frechet"]}}))
     assert found["models.few.sample.sampler"].endswith("no sampler 'ddim': it samples in one way only")

@@ -80,6 +80,20 @@ def test_labels_that_the_data_does_not_have_are_a_mistake_of_the_recipe():
     ]
 
 
+def test_mistakes_between_sections_are_told_beside_wrong_values():
+    assert {key for key, _ in mistakes(VAE, ["train.steps=0", "model.latent_dim=-1", "sample.sampler=ddim"])} == {
+        "train.steps",
+        "model.latent_dim",
+        "sample.sampler",
+    }
+    asked = ["model.conditional=perhaps", "sample.labels=true"]
+    assert [key for key, _ in mistakes(VAE, asked)] == ["model.conditional"], "labels may be right, once that is"
+    assert {key for key, _ in mistakes(VAE, ["model.nmae=vae", "evaluate.metrics=[prdc, prdc]"])} == {
+        "model.nmae",
+        "evaluate.metrics",
+    }
+
+
 def test_a_metric_given_twice_is_a_mistake():
     assert mistakes({**VAE, "evaluate": {"metrics": ["frechet", "frechet"]}}) == {
         ("evaluate.metrics", "metric 'frechet' is given 2 times with the same options")
