@@ -32,7 +32,7 @@ COMPARISONS = {
     "compare-2d": "A ring of eight Gaussians, whose truth is known",
     "compare-digits": "8×8 handwritten digits",
     "compare-fashion": "Fashion-MNIST on a GPU",
-    "compare-fashion-cpu": "Fashion-MNIST, at most 15 minutes of one core for each model",
+    "compare-fashion-cpu": "Fashion-MNIST, about a quarter of an hour of one core for each model",
 }
 OF_OWN_DATA = ("compare-fashion", "compare-fashion-cpu")
 PICTURES = {
