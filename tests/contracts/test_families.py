@@ -297,7 +297,8 @@ def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Pa
     """
     split = case.split
     few = Split(split.spec, "train", split.x[:8], split.y[:8])
-    options = {"num_components": 2} if "num_components" in case.family.config_class.model_fields else {}
+    sizes = {"num_components": 2, "kl_warmup_steps": 20}  # what eight examples and 160 steps have room for
+    options = {name: size for name, size in sizes.items() if getattr(case.build().config, name, 0)}
     model = case.build(**options).eval()
     x, y = torch.from_numpy(few.x), torch.from_numpy(few.y) if model.conditional else None
     scored = "log_prob" in case.family.capabilities
@@ -312,9 +313,11 @@ def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Pa
     config = TrainConfig(steps=160, batch_size=batch_size, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
     result = train(model, few, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
     if before is not None:
-        # A closed form may begin at its optimum for standardised vectors, or near it: independent columns do.
-        least = 0.0 if case.family.training == "closed_form" and case.event == "vector" else 0.5
-        assert fitted() > before + least
+        # A closed form may begin near its optimum where columns are standardised or few; a bound of which training
+        # weighs one term more rises by less.
+        modest = case.family.training == "closed_form" and case.event != "image"
+        modest |= getattr(model.config, "beta", 1.0) != 1.0
+        assert fitted() > before + (0.0 if modest else 0.5)
     assert all(np.isfinite(v) for v in result.numbers.values())
 
 
