@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ ORCHESTRATION = frozenset(
     )
 )
 ORCHESTRATION_PACKAGES = ("genpipe.execution", "genpipe.stores")
+
+# Python 3.11 and 3.12 count the depth of a syntax tree for all threads at once, and give up where two of them parse.
+_parsing = threading.Lock()
 
 
 def digest(value: Any) -> str:
@@ -131,7 +135,9 @@ class CodeDigests:
             return known[2], known[3]
         source = path.read_bytes()
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        imports = sorted(set(_imports(ast.parse(source).body, package)))
+        with _parsing:
+            tree = ast.parse(source)
+        imports = sorted(set(_imports(tree.body, package)))
         sha = hashlib.sha256(source).hexdigest()
         self._files[str(path)] = [stat.st_size, stat.st_mtime_ns, sha, imports]
         self._dirty = True
