@@ -45,7 +45,7 @@ ORCHESTRATION = frozenset(
 )
 ORCHESTRATION_PACKAGES = ("genpipe.execution", "genpipe.stores")
 
-# Python 3.11 and 3.12 count the depth of a syntax tree for all threads at once, and give up where two of them parse.
+# Python 3.11 counts the depth of a syntax tree for all threads at once, and gives up where two of them parse.
 _parsing = threading.Lock()
 
 
