@@ -46,6 +46,13 @@ class FlowMatching(DenoisingModel):
         A share `detail_share` of the examples draws t evenly in log-SNR and weighs the error as one in ε, as the
         variational bound of a diffusion would; the others draw t evenly in [0, 1).
         """
+        return {"loss": self._error(z, y, noise, whole_sets=True)}
+
+    def validation_loss(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
+        """The same. Held-out examples, which no one counts out in sets, are paired as far as their sets are here."""
+        return self._error(z, y, noise, whole_sets=False)
+
+    def _error(self, z: Tensor, y: Tensor | None, noise: Noise, *, whole_sets: bool) -> Tensor:
         in_detail, u, t = divided(spread(noise, len(z), z.device), self.config.detail_share)
         low, high = DETAIL
         t = torch.where(in_detail, (-(low + (high - low) * u) / 2).sigmoid(), t)
@@ -54,11 +61,11 @@ class FlowMatching(DenoisingModel):
         weights = torch.where(in_detail, level[:, 0].square(), 1.0)
         pairs: dict[str, Any] = {"key": noise.key("noise"), "first_index": noise.first_index}
         if self.config.coupling == "optimal_transport":
-            pairs = {"noise": transported_noise(z, noise, self.config.coupling_size)}
+            pairs = {"noise": transported_noise(z, noise, self.config.coupling_size, whole=whole_sets)}
         x = ops.q_sample(z, None, level, **pairs)
         output = self.network(x, log_snr(t).float(), self.network.hide_labels(y, noise))
         errors = ops.diffusion_loss(output, z, None, level, weights=weights, prediction_type="velocity", **pairs)
-        return {"loss": errors.mean() / self.spec.num_dimensions}
+        return errors.mean() / self.spec.num_dimensions
 
     def descent(self, sampler: Sampler) -> Descent:
         """t from 1 to 0, evenly where `shift` is 1 (Esser et al., 2024, eq. 23)."""

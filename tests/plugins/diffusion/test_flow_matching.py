@@ -67,6 +67,29 @@ def test_a_set_that_is_cut_is_told_with_what_would_fit(first: int, num: int) -> 
         transported_noise(torch.zeros(num, 2), Noise(0, "train", first), 8)
 
 
+def test_where_sets_may_be_cut_each_part_is_paired_by_itself() -> None:
+    z = torch.randn(21, 3, generator=torch.Generator().manual_seed(0))
+    found = transported_noise(z, Noise(0, "validation", 5), 8, whole=False)
+    for start, stop in ((0, 3), (3, 11), (11, 19), (19, 21)):  # indices 5–7, 8–15, 16–23 and 24–25
+        part = transported_noise(z[start:stop], Noise(0, "validation", 5 + start), stop - start, whole=False)
+        assert torch.equal(found[start:stop].sort(0).values, part.sort(0).values)
+        assert float((z[start:stop] * found[start:stop]).sum()) >= float((z[start:stop] * part).sum()) - 1e-5
+    whole = z[3:19]
+    assert torch.equal(found[3:19], transported_noise(whole, Noise(0, "validation", 8), 8))
+
+
+def test_held_out_examples_need_not_fill_sets(tmp_path: Path) -> None:
+    config = FlowMatchingConfig(coupling="optimal_transport", coupling_size=16, hidden=8)
+    model = build_model(registry().get("family", "flow_matching"), config, PLANE, seed=0)
+    options = TrainConfig(steps=2, batch_size=32, validate_every=1, warmup_steps=0)
+    held_out = Split(PLANE, "validation", split().x[:37], None)
+    progress = ProgressFile(None)
+    result = train(
+        model, split(), options, seed=0, device="cpu", scratch=tmp_path, progress=progress, validation=held_out
+    )
+    assert result.numbers["validation_loss"] > 0
+
+
 def test_transport_and_labels_together_are_refused() -> None:
     with pytest.raises(UsageError, match="coupling is 'optimal_transport' and conditional is true"):
         flow_matching(coupling="optimal_transport", conditional=True)
