@@ -23,20 +23,22 @@ def leave_one_out(examples: Tensor, chosen: Tensor, bandwidths: Sequence[float])
     Habbema et al. (1974). Copies of an example are left out with it: otherwise they would make the narrowest
     kernels the best, and no density.
     """
-    num_dimensions = examples.shape[1]
-    total = torch.zeros(len(bandwidths), dtype=torch.float64)
+    num_dimensions, device = examples.shape[1], examples.device
+    constants = torch.tensor(
+        [log_constant(1, num_dimensions, b) for b in bandwidths], dtype=torch.float64, device=device
+    )
+    total = torch.zeros(len(bandwidths), dtype=torch.float64, device=device)
     for queries in chosen.split(QUERIES):
         rows = examples[queries]
         nearest = ops.knn_distances(rows, examples, 1, beyond=0.0)[0].square()
-        sums = torch.full((len(bandwidths), len(rows)), -math.inf, dtype=torch.float64)
-        others = torch.zeros(len(rows), dtype=torch.float64)
+        sums = torch.full((len(bandwidths), len(rows)), -math.inf, dtype=torch.float64, device=device)
+        others = torch.zeros(len(rows), dtype=torch.float64, device=device)
         for _, squares in squared_distances(rows, examples):
             squares[squares < 0.5 * nearest] = math.inf  # itself and its copies
             others += squares.isfinite().sum(1)
             for h, bandwidth in enumerate(bandwidths):
                 scaled = torch.exp((nearest - squares) * (0.5 / bandwidth**2)).sum(1).log()
                 sums[h] = torch.logaddexp(sums[h], scaled - nearest[:, 0] * (0.5 / bandwidth**2))
-        constants = torch.tensor([log_constant(1, num_dimensions, b) for b in bandwidths], dtype=torch.float64)
         total += (sums - others.log() + constants[:, None]).sum(1)
     return total / len(chosen)
 

@@ -96,6 +96,13 @@ def test_leaving_one_out_is_fitting_without_it() -> None:
         assert value == pytest.approx(np.mean(parts), abs=1e-6)
 
 
+def test_it_is_found_where_the_examples_are() -> None:
+    z, chosen = clusters(40), torch.arange(40)
+    with torch.device("meta"):  # where a tensor is made that does not ask for the examples' device
+        found = leave_one_out(z, chosen, [0.1, 0.4])
+    assert torch.equal(found, leave_one_out(z, chosen, [0.1, 0.4]))
+
+
 def test_the_bandwidth_is_the_best_for_examples_left_out() -> None:
     z = clusters()
     _, numbers = kernel_density(z)
