@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -141,16 +144,23 @@ class Linear(Layer):
         return self.lower.tril(-1) + eye, self.upper.triu(1) + torch.diag(self.signs * self.log_diagonal.exp())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        lower, upper = self._factors()
         log_det = self.log_diagonal.sum() * x[0, 0].numel() if len(x) else x.new_zeros(())
-        return _per_place((lower @ upper)[self.permutation], x, self.bias), log_det.expand(len(x))
+        with _full_precision(x):
+            lower, upper = self._factors()
+            return _per_place((lower @ upper)[self.permutation], x, self.bias), log_det.expand(len(x))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        lower, upper = self._factors()
-        back = torch.eye(len(self.bias), dtype=y.dtype, device=y.device)[self.permutation].T
-        back = torch.linalg.solve_triangular(lower, back, upper=False, unitriangular=True)
-        back = torch.linalg.solve_triangular(upper, back, upper=True)
-        return _per_place(back, y, -back @ self.bias)
+        with _full_precision(y):
+            lower, upper = self._factors()
+            back = torch.eye(len(self.bias), dtype=y.dtype, device=y.device)[self.permutation].T
+            back = torch.linalg.solve_triangular(lower, back, upper=False, unitriangular=True)
+            back = torch.linalg.solve_triangular(upper, back, upper=True)
+            return _per_place(back, y, -back @ self.bias)
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """For what maps the data itself, whatever the networks compute in: rounding is no bijection, and has no density."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _per_place(weight: Tensor, x: Tensor, bias: Tensor) -> Tensor:

@@ -209,6 +209,16 @@ def test_given_a_label_the_map_is_a_bijection_of_its_own(structure: str) -> None
             assert not torch.allclose(codes[0][:, dimension], codes[1][:, dimension], atol=1e-9)
 
 
+@pytest.mark.parametrize(("spec", "structure"), [("vector", "coupling"), ("image", "glow")])
+def test_networks_in_bfloat16_leave_a_bijection_in_float32(spec: str, structure: str) -> None:
+    model, z = made(spec, structure).float(), examples(spec).float()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        code, log_det = model.flow(z)
+        again = model.flow.inverse(code)
+    assert code.dtype == log_det.dtype == torch.float32
+    torch.testing.assert_close(again.reshape(z.shape), z, atol=1e-4, rtol=0)
+
+
 def test_a_masked_networks_inverse_pass_is_the_search_by_whole_passes() -> None:
     model, z = made("vector", "autoregressive"), examples("vector", 4)
     layer = model.flow.layers[0]  # type: ignore[index,union-attr]
