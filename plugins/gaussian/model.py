@@ -12,7 +12,7 @@ from torch import Tensor
 from genpipe import ops
 from genpipe.closed_form import check_columns, check_examples, in_blocks
 from genpipe.dataspec import DataSpec
-from genpipe.errors import DataError
+from genpipe.errors import DataError, UsageError
 from genpipe.model import Batch, Model, Progress, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.gaussian import GAUSSIAN
@@ -46,8 +46,20 @@ class Gaussian(Model):
         self.register_buffer("scales", one.repeat(k, *[1] * one.ndim))
 
     def normal(self, label: int | None = None) -> Normal:
-        """The Gaussian of a class, or the one there is."""
-        return Normal(self.means[label or 0], self.scales[label or 0])
+        """The Gaussian of a class where the model has one for each, else the one there is.
+
+        UsageError where a label is missing, no class, or given to the one Gaussian.
+        """
+        if not self.config.conditional and label is not None:
+            raise UsageError(f"label is {label}, and this model has one Gaussian for all classes: leave it out")
+        if self.config.conditional and (label is None or not 0 <= label < len(self.means)):
+            raise UsageError(
+                f"label is {label}, and this model has a Gaussian for each class: expected 0 to {len(self.means) - 1}"
+            )
+        return self._normal(label or 0)
+
+    def _normal(self, k: int = 0) -> Normal:
+        return Normal(self.means[k], self.scales[k])
 
     def regression(self, targets: Sequence[int], label: int | None = None) -> LinearRegression:
         """Linear regression of the columns `targets` on all others: p(targets | others) of this Gaussian."""
@@ -81,7 +93,7 @@ class Gaussian(Model):
 
     def _mean_log_likelihood(self, k: int, moments: ops.Moments) -> float:
         """E log N = log N(m; m, C) − ½ tr(C⁻¹ S) over the examples that the moments are of."""
-        normal = self.normal(k)
+        normal = self._normal(k)
         if normal.scale.ndim == 1:
             trace = (moments.m2.diagonal() / normal.scale.square()).sum()
         else:
@@ -134,13 +146,13 @@ class Gaussian(Model):
     def _by_class(self, rows: Tensor, y: Tensor | None, answer: Callable[[Normal, Tensor], Tensor]) -> Tensor:
         """answer(Gaussian of a row's class, rows), for all rows in their order."""
         if not self.config.conditional:
-            return answer(self.normal(), rows)
+            return answer(self._normal(), rows)
         assert y is not None
         order = y.argsort(stable=True)
         labels, counts = y[order].unique_consecutive(return_counts=True)
         parts = rows[order].split(counts.tolist())
-        answers = [answer(self.normal(label), part) for label, part in zip(labels.tolist(), parts, strict=True)]
-        return torch.cat(answers)[order.argsort()] if answers else answer(self.normal(), rows)
+        answers = [answer(self._normal(label), part) for label, part in zip(labels.tolist(), parts, strict=True)]
+        return torch.cat(answers)[order.argsort()] if answers else answer(self._normal(), rows)
 
 
 def build(config: GaussianConfig, spec: DataSpec) -> Gaussian:

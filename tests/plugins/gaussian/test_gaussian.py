@@ -126,6 +126,12 @@ def test_regression_says_what_it_needs() -> None:
             model.regression(wrong)
     with pytest.raises(DataError, match=r"expected \(B, 3\)"):
         model.regression([0]).predict(torch.zeros(2, 4))
+    with pytest.raises(UsageError, match="one Gaussian for all classes: leave it out"):
+        model.regression([0], 1)
+    by_class = fitted(*rows())
+    for label in (None, -1, 2):
+        with pytest.raises(UsageError, match=f"label is {label}, .* for each class: expected 0 to 1"):
+            by_class.regression([0], label)
     digits = DataSpec(name="digits", event="image", shape=(1, 2, 2), levels=17)
     with pytest.raises(CapabilityError, match="columns of real values"):
         build(GaussianConfig(), digits).regression([0])
