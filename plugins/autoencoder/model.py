@@ -49,8 +49,9 @@ class Autoencoder(Model):
         optimizers.minimize(loss)
         detached = code.detach().float()
         optimizers.sum("codes", detached.sum(0))
-        optimizers.sum("squares", detached.T @ detached)
-        optimizers.sum("examples", torch.tensor(float(len(code)), device=code.device))
+        with torch.autocast(code.device.type, enabled=False):  # a variance is a small difference of these
+            optimizers.sum("squares", detached.T @ detached)
+        optimizers.sum("examples", detached.new_full((), len(code)))
         return {"loss": loss}
 
     def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:

@@ -30,13 +30,15 @@ def rows(num: int = 2000) -> Split:
     return Split(spec, "train", x.numpy(), np.zeros(num, dtype=np.int64))
 
 
-def fitted(tmp: Path, linear: bool = False, steps: int = 300, **options: Any) -> tuple[Autoencoder, Split]:
+def fitted(
+    tmp: Path, linear: bool = False, steps: int = 300, training: dict[str, Any] | None = None, **options: Any
+) -> tuple[Autoencoder, Split]:
     torch.manual_seed(0)
     split = rows()
     model = build(AutoencoderConfig(latent_dim=2, hidden=32, **options), split.spec)
     if linear:
         model.encoder, model.decoder = torch.nn.Linear(4, 2), torch.nn.Linear(2, 4)
-    config = TrainConfig(steps=steps, batch_size=256, learning_rate=1e-2, warmup_steps=0)
+    config = TrainConfig(steps=steps, batch_size=256, learning_rate=1e-2, warmup_steps=0, **(training or {}))
     train(model, split, config, seed=0, device="cpu", scratch=tmp, progress=ProgressFile(None))
     return model, split
 
@@ -53,6 +55,12 @@ def test_samples_have_the_moments_of_the_data_where_codes_are_gaussian(tmp_path:
     model, split = fitted(tmp_path, linear=True)
     expected, found = (torch.cov(x.T) for x in (torch.from_numpy(split.x), model.sample(20_000)))
     torch.testing.assert_close(found, expected, rtol=0, atol=0.15)
+
+
+def test_the_codes_moments_are_in_float32_where_the_networks_are_not(tmp_path: Path) -> None:
+    model, split = fitted(tmp_path, steps=120, training={"precision": "bfloat16", "ema_decay": 0})
+    codes = model.encode(torch.from_numpy(split.x))
+    torch.testing.assert_close(model.code_square, codes.T @ codes / len(codes), rtol=0.1, atol=0.05)
 
 
 def test_a_standard_normal_is_not_where_codes_are(tmp_path: Path) -> None:
