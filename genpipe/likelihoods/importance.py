@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from genpipe import ops
+from genpipe.likelihoods.standard_error import standard_error
 from genpipe.model import LogProb
 
 
@@ -19,11 +19,8 @@ def log_mean_weight(log_weights: Tensor) -> LogProb:
     further below than that wherever few weights carry the mean.
     """
     log_weights = log_weights.double().contiguous()
-    nats, count = ops.log_mean_exp(log_weights), len(log_weights)
-    if count == 1:
-        return LogProb(nats, "lower_bound")
-    relative = (log_weights - nats).exp()
-    return LogProb(nats, "lower_bound", relative.std(dim=0) / math.sqrt(count))
+    nats = ops.log_mean_exp(log_weights)
+    return LogProb(nats, "lower_bound", standard_error((log_weights - nats).exp()))
 
 
 def importance_weighted(log_weight: Callable[[int], Tensor], num_samples: int) -> LogProb:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from genpipe.likelihoods.standard_error import standard_error
 from genpipe.model import LogProb
 from genpipe.noise import Noise
 
@@ -46,10 +47,7 @@ class ProbabilityFlow:
         """
         probes = self._probes(x)
         full, half = self._solve(x, self.times, probes), self._solve(x, self.times[::2], probes)
-        error = None
-        if math.prod(x.shape[1:]) > EXACT_UP_TO and len(probes) > 1:
-            error = full.std(dim=0) / math.sqrt(len(probes))
-        return LogProb(full.mean(0), "estimate", error, check=half.mean(0) - full.mean(0))
+        return LogProb(full.mean(0), "estimate", standard_error(full), check=half.mean(0) - full.mean(0))
 
     def _probes(self, x: Tensor) -> Tensor:
         """(K, B, *event): signs, or for an exact trace the unit vectors."""

@@ -197,9 +197,9 @@ class Diffusion(DenoisingModel):
 
     def log_density_gradient(self, z: Tensor, y: Tensor | None, noise: Noise) -> Tensor:
         """The score (B, *event) of data with the noise of t = 0, as near as the network comes: −α_0 ε̂ / σ_0."""
-        first = self.ladder.log_snr[0].expand(len(z))
-        (alpha, sigma), *_ = levels(first[:1]).tolist()
-        _, e = self.predict(alpha * z / self.sigma_data, first, y)
+        first = self.ladder.log_snr[:1]
+        ((alpha, sigma),) = levels(first).tolist()
+        _, e = self.predict(alpha * z / self.sigma_data, first.expand(len(z)), y)
         return -alpha / sigma * e / self.sigma_data
 
     def _in_z(self, answer: LogProb) -> LogProb:

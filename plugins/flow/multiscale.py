@@ -71,7 +71,7 @@ class MultiscaleFlow(Layer):
         done, log_det = [], x.new_zeros(len(x))
         for scale, layers in zip(self.plan, self.scales, strict=True):
             if scale.squeezed:
-                x = F.pixel_unshuffle(x, 2)
+                x = F.pixel_unshuffle(x, 2).reshape(len(x), *scale.shape)  # torch leaves an empty batch as it was
             for layer in layers:
                 x, part = layer(x, context)
                 log_det = log_det + part

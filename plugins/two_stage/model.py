@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from genpipe.codes import code_spec
 from genpipe.errors import UsageError
 from genpipe.likelihoods.importance import importance_weighted
+from genpipe.likelihoods.standard_error import standard_error
 from genpipe.model import Estimator, LogProb, Model, SamplePath, Sampler
 from genpipe.noise import Noise
 from genpipe.plugins.two_stage import TWO_STAGE
@@ -100,7 +100,7 @@ class TwoStage(Model):
             return replace(weight, kind=kind, check=None)
         count = self.config.num_elbo_samples
         draws = torch.stack([self._log_weight(z, y, noise.child(str(k))).nats for k in range(count)])
-        return LogProb(draws.mean(dim=0), kind, draws.std(dim=0) / math.sqrt(count) if count > 1 else None)
+        return LogProb(draws.mean(dim=0), kind, standard_error(draws))
 
     def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
         """iwae: the bound of num_samples codes under one logarithm (Burda et al., 2016, eq. 8), of an exact prior; of

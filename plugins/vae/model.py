@@ -15,6 +15,7 @@ from genpipe.components import Family
 from genpipe.dataspec import DataSpec
 from genpipe.likelihoods.annealing import Annealing
 from genpipe.likelihoods.importance import importance_weighted
+from genpipe.likelihoods.standard_error import standard_error
 from genpipe.model import Batch, Estimator, LogProb, Model, Optimizers, Sampler
 from genpipe.networks.coders import build_decoder, build_encoder
 from genpipe.noise import Noise
@@ -99,7 +100,7 @@ class VariationalAutoencoder(Model):
         if optimizers is not None:
             with torch.no_grad():
                 optimizers.sum("kl", 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(0))
-            optimizers.sum("examples", torch.tensor(float(len(mean)), device=mean.device))
+            optimizers.sum("examples", mean.new_full((), len(mean)))
         return ops.free_bits_kl(mean, log_var, self.config.free_nats, batch_kl=self.mean_kl)
 
     def after_step(self, totals: Mapping[str, Tensor], step: int) -> None:
@@ -140,11 +141,9 @@ class VariationalAutoencoder(Model):
         posterior = self.posterior(z, y)
         if self.config.objective != "elbo":
             return self._importance_weighted(z, y, noise, *posterior, num_samples=self.config.num_codes)
-        count = self.config.num_elbo_samples
-        terms = [self.bound(z, y, noise.child(str(k)), *posterior) for k in range(count)]
+        terms = [self.bound(z, y, noise.child(str(k)), *posterior) for k in range(self.config.num_elbo_samples)]
         draws = torch.stack([-nll - kl for nll, kl in terms])
-        error = draws.std(dim=0) / math.sqrt(count) if count > 1 else None
-        return LogProb(draws.mean(dim=0), "lower_bound", error)
+        return LogProb(draws.mean(dim=0), "lower_bound", standard_error(draws))
 
     def estimate_log_density(self, z: Tensor, y: Tensor | None, noise: Noise, estimator: Estimator) -> LogProb:
         """Tighter bounds (B,) than the ELBO:

@@ -217,6 +217,21 @@ def test_a_score_is_a_finite_gradient_at_each_example(case: Case, tmp_path: Path
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_of_no_examples_there_are_no_answers(case: Case, tmp_path: Path) -> None:
+    model, _ = trained(case, tmp_path)
+    x, can = torch.from_numpy(case.split.x[:0]), case.family.capabilities
+    y = None if labels(model, 1) is None else torch.zeros(0, dtype=torch.int64)
+    for sampler in case.samplers():
+        assert model.sample(0, sampler=sampler).shape == x.shape
+    if "log_prob" in can and case.family.likelihood != "unnormalized":
+        assert model.log_prob(x, y).nats.shape == (0,)
+    if "score" in can:
+        assert model.score(x, y).shape == x.shape
+    if "encode" in can:
+        assert model.decode(model.encode(x, y), y).shape == x.shape
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_codes_go_there_and_back(case: Case, tmp_path: Path) -> None:
     model, _ = trained(case, tmp_path)
     x, y = torch.from_numpy(case.split.x[:4]), labels(model, 4)
