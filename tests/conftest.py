@@ -25,7 +25,13 @@ with contextlib.suppress(ImportError):
     from hypothesis import HealthCheck, settings
 
     settings.register_profile("genpipe", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "genpipe"))
+    profile = os.environ.get("HYPOTHESIS_PROFILE", "genpipe")
+    settings.load_profile(profile)
+    if profile == "genpipe":
+        from hypothesis.internal.conjecture import providers
+
+        # Hypothesis draws constants of the modules that are loaded too, and so what a worker ran before would decide.
+        providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -235,7 +235,7 @@ def test_a_checkpoint_that_others_wait_for_has_arrived(stored, tmp_path, faulty)
 
 def test_what_is_on_its_way_is_not_pruned_here(stored, tmp_path, monkeypatch):
     store = Slow(monkeypatch)
-    watching = Watching(store, tmp_path, 28)  # past the last checkpoint: which one is next does not depend on the thread
+    watching = Watching(store, tmp_path, 28)  # past the last checkpoint: which is next does not depend on the thread
     run(Tiny(), tmp_path, watching, checkpoint_every=5, stored=stored)
     assert watching.kept == names(25, 20, 5)
     assert store.sent == names(5, 25)
