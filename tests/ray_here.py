@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from subprocess import Popen
 from typing import Any
 
+import pytest
+
 NUM_TRIES = 10
 
 
@@ -34,6 +36,34 @@ def ray_here(num_cpus: int) -> Iterator[None]:
         yield
     finally:
         end(others)
+
+
+@contextmanager
+def ray_of_a_driver() -> Iterator[None]:
+    """The same for work that starts and ends a Ray in this process by itself."""
+    from genpipe.errors import GenpipeError
+    from genpipe.execution import connect
+
+    others = running()
+    connect_once = connect.connect
+
+    def connect_at_last(address: str | None) -> bool:
+        for left in reversed(range(NUM_TRIES)):
+            try:
+                return connect_once(address)
+            except GenpipeError as error:
+                if connect.LATE not in str(error) or not left:
+                    raise
+                end(others)
+        raise AssertionError("the last try returns or raises")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connect, "connect", connect_at_last)
+        patch.setattr(connect, "SHUTDOWN_SECONDS", 300.0)
+        try:
+            yield
+        finally:
+            end(others)
 
 
 def end(others: list[Popen[Any]]) -> None:

@@ -17,6 +17,7 @@ from genpipe.errors import GenpipeError
 from genpipe.runs import all_runs, find_run
 from genpipe.sweeps.record import SweepRecord
 from genpipe.workspace import Workspace
+from tests.ray_here import ray_of_a_driver
 
 SECONDS = 300  # Ray on a busy machine
 
@@ -39,7 +40,8 @@ def sweep(plugins, recipe, space):
         options = {"tracking": "off", "progress": False, **options}
         return genpipe.sweep(recipe, overrides, workspace=space.root, **options)
 
-    return run
+    with ray_of_a_driver():
+        yield run
 
 
 def only_record(space: Workspace) -> SweepRecord:
