@@ -20,14 +20,34 @@ def output_to(log: TextIO, *, redirect: bool) -> Iterator[None]:
     handler.addFilter(lambda record: record.thread == here)  # the driver's other threads have no part in a step
     root = logging.getLogger("genpipe")
     root.addHandler(handler)
-    level = root.level
-    root.setLevel(logging.INFO)
     try:
-        with _descriptors_to(log) if redirect else contextlib.nullcontext():
+        with _told_all(root), _descriptors_to(log) if redirect else contextlib.nullcontext():
             yield
     finally:
         root.removeHandler(handler)
-        root.setLevel(level)
+
+
+class _told_all(contextlib.AbstractContextManager[None]):
+    """A logger takes what is said for information too, until the last of those who want it has left."""
+
+    _lock = threading.Lock()
+    _num, _level = 0, logging.NOTSET
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def __enter__(self) -> None:
+        with _told_all._lock:
+            if not _told_all._num:
+                _told_all._level = self._logger.level
+                self._logger.setLevel(logging.INFO)
+            _told_all._num += 1
+
+    def __exit__(self, *_: object) -> None:
+        with _told_all._lock:
+            _told_all._num -= 1
+            if not _told_all._num:
+                self._logger.setLevel(_told_all._level)
 
 
 @contextlib.contextmanager
