@@ -7,6 +7,7 @@ the driver submits them again to a Ray that comes up anew.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from genpipe.errors import GenpipeError, UsageError
+from genpipe.execution.connect import LATE
 from genpipe.execution.job import DIED, Job, Outcome
 from genpipe.execution.session import Session
 
 STARTS = 2  # of an embedded Ray, before it is given up
+LATE_STARTS = 10  # where all that ails it is a machine that is too busy for its thirty seconds
 START_SECONDS = 180.0
 RECONNECT_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
@@ -63,7 +66,8 @@ class IsolatedRay:
                 raise
             except (_Gone, GenpipeError) as error:
                 failed += 1
-                may_try = failed < STARTS if self._address is None else lost and time.monotonic() < again_until
+                starts = LATE_STARTS if LATE in str(error) else STARTS
+                may_try = failed < starts if self._address is None else lost and time.monotonic() < again_until
                 if not may_try:
                     raise GenpipeError(
                         f"{lost}; then {error}; what was finished is kept, the same command goes on from there"
@@ -137,7 +141,7 @@ class _Host:
         threading.Thread(target=self._read, args=[self._process.stdout], daemon=True, name="ray").start()
 
     def _read(self, lines: IO[bytes]) -> None:
-        with lines:
+        with lines, contextlib.suppress(ValueError):  # it was killed in its last line
             for line in lines:
                 self._messages.put(json.loads(line))
         self._messages.put(None)
