@@ -10,9 +10,10 @@ import json
 import logging
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +36,8 @@ MAX_FILE_BYTES = 20 * 2**20
 PICTURES_AND_TABLES = (".png", ".html", ".csv", ".json", ".jsonl")
 STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"}
 
+_filtering = threading.Lock()
+
 
 def make_client(uri: str, artifacts: Path | None, imported: Callable[[], None] = lambda: None) -> tuple[Any, str]:
     """A client and the id of the experiment. Creates the store, or raises what MLflow raises where it is down.
@@ -46,27 +49,42 @@ def make_client(uri: str, artifacts: Path | None, imported: Callable[[], None] =
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside MLflow's own dependencies
+    with _without_warnings():
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
 
         for name in ("alembic", "mlflow", "urllib3"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        imported()
+    imported()
+    with _without_warnings() if uri.startswith("sqlite") else nullcontext():
         make_store(uri, lambda new: MlflowClient(tracking_uri=new).search_experiments(max_results=1))
         client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return client, experiment.experiment_id
+        return client, _experiment(client, artifacts.as_uri() if uri.startswith("sqlite") and artifacts else None)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Nobody is told of deprecations inside MLflow's own dependencies.
+
+    Filters are the whole process's, so one thread at a time changes them, and none while it waits for a network.
+    """
+    with _filtering, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _experiment(client: Any, location: str | None) -> str:
+    """The id of the experiment, made where it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
         try:
-            location = artifacts.as_uri() if uri.startswith("sqlite") and artifacts is not None else None
-            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+            return str(client.create_experiment(EXPERIMENT, artifact_location=location))
         except MlflowException:
             experiment = client.get_experiment_by_name(EXPERIMENT)  # another driver made it in between
             if experiment is None:
                 raise
-            return client, experiment.experiment_id
+    return str(experiment.experiment_id)
 
 
 def unsent(workspace: Workspace) -> Iterator[Path]:
