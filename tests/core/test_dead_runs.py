@@ -87,6 +87,7 @@ def test_a_run_of_another_host_that_beats_lives_through_any_jump_of_the_clock(sp
 def test_a_run_of_another_host_that_beat_just_now_is_left_alone_without_a_wait(space, monkeypatch):
     run = made(space, process_space="elsewhere")
     set_age(run, 5)
+    monkeypatch.setattr(heartbeat, "DOUBT_SECONDS", HOUR)
     monkeypatch.setattr(heartbeat, "stand_still", lambda folders: list(folders))
     assert close_dead_runs(space) == []
 

@@ -116,10 +116,10 @@ def test_what_two_runs_want_at_once_is_made_once(command, toy_recipe, space):
     with ThreadPoolExecutor() as pool:
         arguments = ("run", "toy.yaml", f"left.until={space.root / 'go'}", "--executor", "inline", "--tracking", "off")
         answers = [pool.submit(command, *arguments) for _ in range(2)]
-        wait_for(lambda: num_waiting() == 1 or any(answer.done() for answer in answers))
+        wait_for(lambda: num_waiting() or any(answer.done() for answer in answers))
         (space.root / "go").touch()
     assert [answer.result().returncode for answer in answers] == [0, 0]
-    assert num_waiting() == 1
+    assert num_waiting()  # one; or both, where the one that asked first looked on while the other began
     assert len([p for run in all_runs(space) if (p := run.progress("left")).exists()]) == 1
     assert list((space.root / "scratch").iterdir()) == []
 

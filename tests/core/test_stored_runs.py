@@ -28,6 +28,7 @@ TOY = Path(__file__).parents[1] / "toy_plugin"
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     monkeypatch.setattr(Patience, "from_environment", classmethod(lambda cls: cls(300, 2, 0)))
+    monkeypatch.setattr("genpipe.stores.store.PROBE_SECONDS", 300)
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ def nodes(tmp_path_factory):
         address = next(line.split()[1].decode() for line in process.stdout if line.startswith(b"at "))
         yield address, homes
         process.stdin.close()
-        process.wait(60)
+        process.wait(300)
 
 
 PLACES = ("resources.left.custom={a: 1}", "resources.right.custom={b: 1}", "resources.sum.custom={a: 1}")

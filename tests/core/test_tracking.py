@@ -253,7 +253,7 @@ def test_a_server_that_hangs_does_not_hold_the_end_up(run, caplog, monkeypatch):
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         finished = run(tracking=f"http://127.0.0.1:{mute.getsockname()[1]}")
-        assert time.time() - finished.ended < 120
+        assert time.time() - finished.ended < 300
     assert "is not taking runs (it does not answer)" in caplog.text
 
 
@@ -362,9 +362,11 @@ def test_a_server_that_is_killed_midway_loses_nothing(run, space, server):
     first = run(tracking=server.uri)
     send_the_rest(space)
     assert tracked(server.uri, first)[1].info.status == "FINISHED"
-    threading.Timer(1.5, server.stop).start()
+    stopping = threading.Timer(1.5, server.stop)
+    stopping.start()
     second = run("left.seconds=3", tracking=server.uri)
     assert second.status == "FINISHED"
+    stopping.join()
     server.start()
     send_the_rest(space)
     client, parent, children = tracked(server.uri, second)

@@ -17,6 +17,7 @@ TOKEN = "right"
 
 @pytest.fixture(autouse=True)
 def no_token(monkeypatch, tmp_path):
+    monkeypatch.setattr("genpipe.execution.reach.CONNECT_SECONDS", 300)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         monkeypatch.setenv(name, "")  # so that it is put back after a test that sets it

@@ -16,6 +16,11 @@ def store(request, tmp_path, faulty):
     )
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr("genpipe.stores.store.PROBE_SECONDS", 300)
+
+
 @pytest.fixture
 def failing(faulty):
     return Store(faulty.address, HASTY)

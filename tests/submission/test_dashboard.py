@@ -62,6 +62,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(dashboards, "CONNECT_SECONDS", 300)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     for name in (ADDRESS_VARIABLE, "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, "")  # so that what a test sets is put back

@@ -38,7 +38,7 @@ def on_ray() -> Iterator[None]:
             yield
 
 
-def orders(tmp_path: Path, hang_seconds: float = 200, **acts: Any) -> Any:
+def orders(tmp_path: Path, hang_seconds: float = 600, **acts: Any) -> Any:
     from genpipe.training.ray_train import Orders
 
     return Orders(
@@ -73,9 +73,9 @@ def assert_nothing_is_left() -> None:
     import ray
 
     deadline = time.monotonic() + 300
-    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+    while (num_free := ray.available_resources().get("CPU")) != 2 and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert ray.available_resources()["CPU"] == 2
+    assert num_free == 2
     assert {group["state"] for group in ray.util.placement_group_table().values()} <= {"REMOVED"}
 
 
