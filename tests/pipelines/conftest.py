@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,20 @@ StageRunner = Callable[..., Path]
 
 @dataclass(frozen=True)
 class Steps:
-    """Folders of the artifacts of a run."""
+    """Folders of the artifacts of a run; the report, whose pictures take the longest, is made where it is looked at."""
 
+    parent: Path
+    seed: int
     data: Path
     features: Path
     model: Path
     samples: Path
     evaluation: Path
-    report: Path
+
+    @cached_property
+    def report(self) -> Path:
+        names = ("data", "features", "model", "samples", "evaluation")
+        return run_stage(self.parent, "report", {}, {name: getattr(self, name) for name in names}, self.seed)
 
 
 def run_stage(
@@ -95,8 +102,7 @@ def run_all(
     features = run_stage(parent, "features", {}, {"data": data}, seed)
     inputs["features"] = features
     evaluation = run_stage(parent, "evaluate", evaluate or {}, inputs, seed)
-    report = run_stage(parent, "report", {}, {**inputs, "evaluation": evaluation}, seed)
-    return Steps(data, features, fitted, samples, evaluation, report)
+    return Steps(parent, seed, data, features, fitted, samples, evaluation)
 
 
 @pytest.fixture
@@ -114,34 +120,44 @@ def _archive(parent: Path, x: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {"name": "npz", "path": str(parent / "examples.npz")}
 
 
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Steps]:
-    """A whole run for each kind of data; small, and made once."""
-    rng = np.random.default_rng(0)
-
-    def folder(name: str) -> Path:
-        return tmp_path_factory.mktemp(name)
-
-    colours = rng.integers(0, 256, (90, 3, 5, 6)).astype(np.uint8)
-    rows = rng.normal(size=(200, 5)) * [1, 10, 100, 1, 1] + 3
-    ring = {"name": "gaussians_2d", "num_examples": 600}
-    return {
-        "grey": run_all(
-            folder("grey"),
-            {"name": "digits", "limit": 400},
-            {"name": "vae", "channels": 4, "latent_dim": 4},
-            train=QUICK,
-        ),
-        "colour": run_all(folder("colour"), _archive(folder("colours"), colours), MIXTURE),
-        "points": run_all(folder("points"), ring, {**MIXTURE, "num_components": 8, "reg_covar": 1e-6}),
-        "table": run_all(folder("table"), _archive(folder("rows"), rows), MIXTURE),
-    }
-
-
 KINDS = ("grey", "colour", "points", "table")
 
 
+class Runs:
+    """A whole run for each kind of data; small, and made once, when first asked for."""
+
+    def __init__(self, folder: Callable[[str], Path]) -> None:
+        self._folder = folder
+        self._made: dict[str, Steps] = {}
+
+    def __getitem__(self, kind: str) -> Steps:
+        if kind not in self._made:
+            self._made[kind] = getattr(self, f"_{kind}")(self._folder(kind))
+        return self._made[kind]
+
+    def _grey(self, folder: Path) -> Steps:
+        digits, vae = {"name": "digits", "limit": 400}, {"name": "vae", "channels": 4, "latent_dim": 4}
+        return run_all(folder, digits, vae, train=QUICK)
+
+    def _colour(self, folder: Path) -> Steps:
+        colours = np.random.default_rng(0).integers(0, 256, (90, 3, 5, 6)).astype(np.uint8)
+        return run_all(folder, _archive(self._folder("colours"), colours), MIXTURE)
+
+    def _points(self, folder: Path) -> Steps:
+        ring = {"name": "gaussians_2d", "num_examples": 600}
+        return run_all(folder, ring, {**MIXTURE, "num_components": 8, "reg_covar": 1e-6})
+
+    def _table(self, folder: Path) -> Steps:
+        rows = np.random.default_rng(0).normal(size=(200, 5)) * [1, 10, 100, 1, 1] + 3
+        return run_all(folder, _archive(self._folder("rows"), rows), MIXTURE)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp)
+
+
 @pytest.fixture(params=KINDS)
-def steps(request: pytest.FixtureRequest, runs: dict[str, Steps]) -> Steps:
+def steps(request: pytest.FixtureRequest, runs: Runs) -> Steps:
     """Each of the runs in turn."""
     return runs[request.param]

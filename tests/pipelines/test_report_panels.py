@@ -25,7 +25,7 @@ from genpipe.pipelines.report.panels.modes import mode_shares
 from genpipe.pipelines.train.curves import curves_figure, lowest
 from genpipe.registry import registry
 from genpipe.table import Estimate, Row, Table
-from tests.pipelines.conftest import MIXTURE, run_stage
+from tests.pipelines.conftest import KINDS, MIXTURE, run_stage
 
 RNG = np.random.default_rng(0)
 
@@ -163,15 +163,15 @@ def test_what_is_far_likelier_than_data_is_no_more_typical_than_what_is_far_less
 
 
 def test_likelihoods_of_single_examples_are_those_that_the_table_sums_up(runs):
-    for name, steps in runs.items():
-        contents = contents_of(steps)
-        kept = ExampleLikelihoods.read(steps.evaluation / "likelihoods.npz")
+    for kind in KINDS:
+        contents = contents_of(runs[kind])
+        kept = ExampleLikelihoods.read(runs[kind].evaluation / "likelihoods.npz")
         cell = contents.table.subject.cell("log-likelihood [nats]")
         assert set(kept.nats) == {"held_out", "train", "noise"}
         assert kept.kind == cell.kind
         num = min(128, contents.table.num)
         assert all(len(each) == num for each in kept.nats.values())
-        if num == contents.table.num and name == "points":
+        if num == contents.table.num and kind == "points":
             assert kept.nats["held_out"].mean() == pytest.approx(cell.value, rel=1e-9)
         spread = kept.nats["held_out"].std() / math.sqrt(num)
         assert abs(kept.nats["held_out"].mean() - cell.value) < 5 * spread + 1e-6
@@ -183,7 +183,7 @@ def test_likelihoods_of_single_examples_are_those_that_the_table_sums_up(runs):
 
 
 def test_energies_rank_examples_and_are_not_shown_in_bits(runs):
-    contents = next(found for steps in runs.values() if (found := contents_of(steps)).spec.levels is not None)
+    contents = next(found for kind in KINDS if (found := contents_of(runs[kind])).spec.levels is not None)
     assert contents.likelihoods is not None
     energies = replace(contents.likelihoods, kind="unnormalized")
     panel = likelihoods.panel(replace(contents, likelihoods=energies))
