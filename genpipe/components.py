@@ -80,6 +80,8 @@ class Family(ComponentRecord):
         `log_density` gives log P of the numbers. Otherwise integer data comes dequantised, and it gives densities.
     samplers: what `sample(sampler=...)` understands, the default first, each with its options and their defaults, None
         for what the config or the sampler itself decides; empty where there is one way only.
+    check_sampler: reference to `f(config, sampler: genpipe.sampler.Sampler)`, UsageError where a model of this config cannot
+        sample with these numbers, so that a recipe is refused before it is trained; imports no torch.
     sampling_cost: what one sample costs, in words ("one pass", "T network evaluations").
     estimators: what `log_prob(estimator=...)` understands, ways to log p(x) beside the family's own, each with the
         options of genpipe.model.Estimator that it takes and their defaults.
@@ -99,6 +101,7 @@ class Family(ComponentRecord):
     conditional: bool = False
     discrete: bool = False
     samplers: Mapping[str, Mapping[str, SamplerOption]] = field(default_factory=dict)
+    check_sampler: str | None = None
     sampling_cost: str = "one pass"
     estimators: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     codes: EventKind | None = None

@@ -180,13 +180,29 @@ def check_plugins(name: str | None) -> None:
     click.echo("no problems" if total is None else f"no problems in {len(known)} plugins, {total} components")
 
 
+REFERENCES = (
+    "config",
+    "build",
+    "composed",
+    "fingerprint",
+    "log_density",
+    "score",
+    "modes",
+    "draw",
+    "check",
+    "check_sampler",
+    "chooses",
+)
+"""Fields of records that name what to import."""
+
+
 def _references_that_fail(kind: str, provided: Provided) -> list[str]:
     from genpipe.components import load_reference
     from genpipe.config import Config
 
     record = provided.record
     found = []
-    for attribute in ("config", "build", "fingerprint", "log_density", "score", "modes", "draw", "check", "chooses"):
+    for attribute in REFERENCES:
         reference = getattr(record, attribute, None)
         if reference is None:
             continue

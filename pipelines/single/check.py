@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genpipe.capabilities import kinds, that_model
-from genpipe.components import Dataset, EventKind, Family
+from genpipe.components import Dataset, EventKind, Family, load_reference
 from genpipe.config import Component
 from genpipe.errors import UsageError, nearest
 from genpipe.pipelines.data.config import DataConfig
@@ -52,7 +52,7 @@ def check_model(
         return
     yield from _training("train", data, family, train)
     yield from _labels("model", model, dataset, registry)
-    yield from _sampling(sample, whole_family(coder, model, registry), family)
+    yield from _sampling(sample, whole_family(coder, model, registry), family, model)
 
 
 def whole_family(coder: CoderSections | None, model: Component, registry: Registry) -> Family:
@@ -117,13 +117,15 @@ def _labels(key: str, model: Component, dataset: Dataset, registry: Registry) ->
         yield key, f"family '{family.name}' models each class by its label, and data set '{dataset.name}' has no labels"
 
 
-def _sampling(sample: SampleConfig, family: Family, named: Family) -> Iterator[tuple[str, str]]:
-    """family: what is drawn from; named: that of the section `model`."""
+def _sampling(sample: SampleConfig, family: Family, named: Family, model: Component) -> Iterator[tuple[str, str]]:
+    """family: what is drawn from; named: that of the section `model`, whose samplers it has."""
     if "sample" not in family.capabilities:
         yield "model", f"family '{family.name}' cannot sample, and the pipeline draws samples"
         return
     try:
-        choose_sampler(family, sample.sampler)
+        sampler = choose_sampler(family, sample.sampler)
+        if named.check_sampler is not None:
+            load_reference(named.check_sampler)(model.config, sampler)
     except UsageError as error:
         yield "sample.sampler", str(error)
     if sample.labels and not family.conditional:

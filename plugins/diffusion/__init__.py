@@ -29,6 +29,7 @@ DIFFUSION = Family(
         "heun": {"num_steps": 18, "rho": None, "guidance": 1.0},
         "euler": {"num_steps": 50, "rho": None, "guidance": 1.0},
     },
+    check_sampler="genpipe.plugins.diffusion.sampling:check_sampler",
     sampling_cost="num_steps passes of the network, 2 num_steps − 1 by heun",
     estimators={"probability_flow": {"num_samples": 4, "num_steps": 50}},
     papers=(
@@ -68,6 +69,7 @@ FLOW_MATCHING = Family(
         "euler": {"num_steps": 50, "shift": 1.0, "guidance": 1.0},
         "dpmsolver++": {"num_steps": 25, "shift": 1.0, "guidance": 1.0},
     },
+    check_sampler="genpipe.plugins.diffusion.sampling:check_sampler",
     sampling_cost="num_steps passes of the network, 2 num_steps − 1 by heun",
     estimators={"probability_flow": {"num_samples": 4, "num_steps": 50}},
     papers=(

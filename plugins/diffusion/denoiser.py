@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genpipe.dataspec import DataSpec
-from genpipe.errors import UsageError
 from genpipe.noise import Noise
 from genpipe.plugins.diffusion.config import DenoiserConfig
 from genpipe.plugins.diffusion.mlp import ResidualMLP
@@ -97,14 +96,7 @@ class Denoiser(nn.Module):
         """The output with the labels, and where guidance is not 1 the one without, from one pass of twice the batch."""
         if guidance == 1:
             return self(x, log_snr, y, unit)
-        if y is None:
-            raise UsageError(
-                f"guidance is {guidance:g}, but the model takes no labels: train it with conditional: true"
-            )
-        if self.label_dropout == 0:
-            raise UsageError(
-                f"guidance is {guidance:g}, but no label was hidden in training: set label_dropout above 0"
-            )
+        assert y is not None, "guidance of a network that takes no labels"
         labels = torch.cat([y, torch.full_like(y, self.hidden_label)])
         both: Tensor = self(torch.cat([x, x]), torch.cat([log_snr, log_snr]), labels, unit)
         return both[: len(x)], both[len(x) :]

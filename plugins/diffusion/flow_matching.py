@@ -18,6 +18,7 @@ from genpipe.plugins.diffusion.config import FlowMatchingConfig
 from genpipe.plugins.diffusion.coupling import transported_noise
 from genpipe.plugins.diffusion.denoising_model import DenoisingModel, Descent, guidance_of, num_steps_of
 from genpipe.plugins.diffusion.ladder import divided, spread
+from genpipe.plugins.diffusion.sampling import check_sampler
 
 DETAIL = (-10.0, 10.0)  # λ = 2 log((1 − t)/t) between which `detail_share` of the examples draws
 FIRST_TIME = 1e-5  # where the flow of a likelihood starts
@@ -69,11 +70,10 @@ class FlowMatching(DenoisingModel):
 
     def descent(self, sampler: Sampler) -> Descent:
         """t from 1 to 0, evenly where `shift` is 1 (Esser et al., 2024, eq. 23)."""
+        check_sampler(self.config, sampler)
         assert sampler.name is not None
         shift = sampler.options["shift"]
         assert shift is not None
-        if shift <= 0:
-            raise UsageError(f"shift is {shift:g}, expected more than 0")
         times = schedules.flow_times(num_steps_of(sampler), shift)
         stages = samplers.plan(
             sampler.name,

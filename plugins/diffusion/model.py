@@ -10,7 +10,6 @@ from torch import Tensor
 
 from genpipe import ops
 from genpipe.dataspec import DataSpec
-from genpipe.errors import UsageError
 from genpipe.model import Batch, Estimator, LogProb, Optimizers, Sampler
 from genpipe.noise import Noise
 from genpipe.ops import loss_weights, samplers, schedules
@@ -19,6 +18,7 @@ from genpipe.plugins.diffusion.bound import VariationalBound
 from genpipe.plugins.diffusion.config import DiffusionConfig
 from genpipe.plugins.diffusion.denoising_model import DenoisingModel, Descent, guidance_of, num_steps_of
 from genpipe.plugins.diffusion.ladder import Ladder, divided, levels, spread
+from genpipe.plugins.diffusion.sampling import by_timesteps, check_sampler
 
 MOST_NOISE = -10.0  # λ at which the flow ends: z has e^-5 of x's deviation there, and ε̂'s error is divided by that
 
@@ -129,14 +129,13 @@ class Diffusion(DenoisingModel):
     def descent(self, sampler: Sampler) -> Descent:
         """The levels that `rho` spreads, of timesteps for ddim, ddpm and dpmsolver++, of σ/α for `edm` and the flow's own
         solvers (Karras et al., 2022, eq. 5)."""
+        check_sampler(self.config, sampler)
         assert sampler.name is not None
-        scale, rho = float(self.sigma_data), sampler.options["rho"]
-        if rho is not None and rho < 1:
-            raise UsageError(f"rho is {rho:g}, expected 1 or more")
-        if self.is_edm or sampler.name in ("heun", "euler"):
+        num_steps, scale, rho = num_steps_of(sampler), float(self.sigma_data), sampler.options["rho"]
+        if not by_timesteps(self.config, sampler):
             ends = self.ladder.log_snr[[0, -1]].neg().div(2).exp().tolist()
             sigmas = schedules.karras_sigmas(
-                num_steps_of(sampler),
+                num_steps,
                 max(SIGMA_MIN / scale, ends[0]),
                 min(SIGMA_MAX / scale, ends[1]),
                 RHO_OF_SIGMA if rho is None else rho,
@@ -144,22 +143,16 @@ class Diffusion(DenoisingModel):
             log_snr = -2 * sigmas.log()
             names = [f"σ = {sigma * scale:.3g}" for sigma in sigmas.tolist()]
         else:
-            num_steps = num_steps_of(sampler)
-            if num_steps > len(self.ladder):
-                raise UsageError(f"num_steps is {num_steps}, expected 1 … {len(self.ladder)} (num_timesteps)")
             t = self.ladder.times(num_steps, RHO_OF_TIME[self.spec.event] if rho is None else rho)
             log_snr = self.ladder.at(t)
             names = [f"t = {time:.3g}" for time in t.tolist()]
-        eta = float(sampler.options.get("eta") or 0.0)
-        if not 0 <= eta <= 1:
-            raise UsageError(f"eta is {eta:g}, expected 0 … 1")
         stages = samplers.plan(
             sampler.name,
             torch.cat([levels(log_snr), torch.tensor([[1.0, 0.0]], dtype=torch.float64)]),
             self.predicts,
             guidance_scale=guidance_of(sampler),
             clip=1 / scale if self.bounded else None,
-            eta=eta,
+            eta=float(sampler.options.get("eta") or 0.0),
         )
         return Descent(stages, log_snr.tolist(), names)
 

@@ -45,6 +45,27 @@ def test_a_sampler_that_the_family_lacks_is_named_with_the_nearest():
     }
 
 
+@pytest.mark.parametrize(
+    ("model", "sampler", "says"),
+    [
+        ("diffusion", "{name: ddim, eta: 2}", "eta is 2, expected 0 … 1"),
+        ("diffusion", "{rho: 0.5}", "rho is 0.5, expected 1 or more"),
+        ("diffusion", "{num_steps: 5000}", "num_steps is 5000, expected 1 … 1000 (num_timesteps)"),
+        ("diffusion", "{guidance: 3}", "guidance is 3, but the model takes no labels: train it with conditional: true"),
+        ("flow_matching", "{shift: 0}", "shift is 0, expected more than 0"),
+    ],
+)
+def test_numbers_that_a_sampler_cannot_take_are_told_before_training(model, sampler, says):
+    assert mistakes({**VAE, "model": model}, [f"sample.sampler={sampler}"]) == {("sample.sampler", says)}
+
+
+def test_levels_in_sigma_may_be_more_than_timesteps():
+    diffusion = {**VAE, "model": {"name": "diffusion", "num_timesteps": 20, "conditional": True}}
+    load_recipe(diffusion, ["sample.sampler={name: heun, num_steps: 30, guidance: 3}"], registry=registry())
+    assert mistakes(diffusion, ["sample.sampler={num_steps: 21}"])
+    assert mistakes(diffusion, ["sample.sampler={guidance: 3}", "model.label_dropout=0"])
+
+
 def test_options_that_mean_nothing_are_mistakes():
     assert mistakes(VAE, ["sample.sampler.eta=0.5"]) == {
         ("sample.sampler", "the sampler 'draw' has no option 'eta'; it has none")
