@@ -37,10 +37,11 @@ def moving_average(average: Tensor, value: Tensor, decay: float) -> None:
     average.mul_(decay).add_(value, alpha=1 - decay)
 
 
-def dead(counts: Tensor, share: float) -> Tensor:
-    """Numbers of the entries whose running count is below `share` of an even one, the least used first.
+def least_used(counts: Tensor, share: float, most: int) -> tuple[Tensor, Tensor]:
+    """Numbers of at most `most` entries, the least used first, and which of them are dead: their running count is no more
+    than `share` of an even one. All entries are candidates, so that no accelerator has to be asked how many are dead.
 
     At the start all are at zero: the codebook's first entries are vectors that the encoder gives.
     """
-    order = counts.argsort(stable=True)
-    return order[counts[order] <= share * counts.sum() / len(counts)] if share > 0 else order[:0]
+    order = counts.argsort(stable=True)[:most]
+    return order, counts[order] <= share * counts.sum() / len(counts)

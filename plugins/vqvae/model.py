@@ -147,12 +147,18 @@ class VectorQuantisedAutoencoder(Model):
         decay, counts = self.config.codebook_decay, totals["counts"]
         entries.moving_average(self.counts, counts, decay)
         entries.moving_average(self.sums, totals["sums"], decay)
-        dead = entries.dead(self.counts, self.config.revival_share)[: len(totals["candidates"])]
+        if self.config.revival_share > 0:
+            self._revive(totals["candidates"], (1 - decay) * counts.sum().double())
+        counts = self.counts[:, None]
+        self.codebook.copy_(torch.where(counts > 0, self.sums / counts, self.codebook))
+
+    def _revive(self, candidates: Tensor, least: Tensor) -> None:
+        """Dead entries become candidates (N, D), one each. least: of the running count of all entries, ()."""
+        places, dead = entries.least_used(self.counts, self.config.revival_share, len(candidates))
         # As much use as an even share, so that the entry stays for a while whatever falls to it.
-        self.counts[dead] = self.counts.sum().clamp(min=(1 - decay) * float(counts.sum())) / self.config.num_codes
-        self.sums[dead] = totals["candidates"][: len(dead)] * self.counts[dead, None]
-        used = self.counts > 0
-        self.codebook[used] = self.sums[used] / self.counts[used, None]
+        even = self.counts.sum().maximum(least.float()) / self.config.num_codes
+        self.counts[places] = torch.where(dead, even, self.counts[places])
+        self.sums[places] = torch.where(dead[:, None], candidates[: len(places)] * even, self.sums[places])
 
     # -- the model with even tokens -------------------------------------------------------------------------
 

@@ -189,3 +189,50 @@ def test_training_and_sampling_call_the_compiled_ops(path: HotPath) -> None:
     assert path.train <= called(training)
     assert path.sample <= called(sampling)
     assert not path.never & (training | sampling)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what an accelerator's answer has to be waited for: numbers as Python's, and shapes that depend on them."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
+        assert name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"), name
+        if name in ("aten::index", "aten::index_put_", "aten::index_put"):
+            assert all(index is None or index.dtype != torch.bool for index in args[1]), f"{name} by a mask"
+        return func(*args, **(kwargs or {}))
+
+
+class Gathering(Backward):
+    """Optimizers that keep what was gathered."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, Tensor] = {}
+
+    def sum(self, name: str, value: Tensor) -> None:
+        self.totals[name] = value.detach()
+
+    rows = sum
+
+
+CLOSED_FORMS = ("gaussian", "kernel_density")
+
+
+def runs_ahead(path: HotPath) -> bool:
+    """Whether every step may: an assignment is solved by the processor, and an energy's base is fitted in the first."""
+    return path.config.get("coupling") != "optimal_transport" and path.family not in ("energy", *CLOSED_FORMS)
+
+
+TRAININGS = {(path.family, *path.config.items()): path for path in HOT_PATHS if runs_ahead(path)}
+
+
+@pytest.mark.parametrize("path", TRAININGS.values(), ids=lambda path: path.id)
+def test_a_training_step_waits_for_no_number(path: HotPath) -> None:
+    record = registry().get("family", path.family)
+    model = build_model(record, record.config_class(**path.config), path.spec, seed=0)
+    z = torch.rand(4, *path.spec.shape) * 2 - 1
+    for step in range(2):
+        optimizers, batch = Gathering(), Batch(z, None, Noise(0, "train", 4 * step))
+        with NoWaiting():
+            model.train_step(batch, optimizers, step)
+            with torch.no_grad():
+                model.after_step(optimizers.totals, step)
