@@ -16,7 +16,7 @@ class DenoiserConfig(Config):
     label_dropout: float = Field(
         0.1, ge=0, lt=1, description="share of training examples whose label is hidden, for guidance (conditional)"
     )
-    clip: bool = Field(True, description="keep the denoised x0 in the data's range while sampling (images)")
+    clip: bool = Field(True, description="keep the denoised x0 in the data's range, where it has one")
     channels: int = Field(32, ge=4, multiple_of=4, description="channels of the U-Net at full resolution (images)")
     channel_multipliers: tuple[PositiveInt, ...] = Field(
         (1, 2),
@@ -46,7 +46,8 @@ class DiffusionConfig(DenoiserConfig):
         "squaredcos_cap_v2", description="noise schedule"
     )
     variance_type: Literal["fixed_small", "fixed_large"] = Field(
-        "fixed_large", description="variance of a reverse step: the posterior's, or beta, which bounds tighter"
+        "fixed_large",
+        description="variance of a reverse step in the bound: the posterior's, or beta, which bounds tighter",
     )
     bound_share: float = Field(
         0.5,

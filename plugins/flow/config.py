@@ -21,7 +21,7 @@ class FlowConfig(Config):
     transform: Literal["spline", "affine"] = Field("spline", description="what is done to each dimension")
     num_layers: int = Field(6, ge=1, description="layers; at each scale where there are several")
     num_scales: int | None = Field(
-        None, ge=1, le=8, description="resolutions of a multiscale flow; None takes as many as halve evenly, at most 3"
+        None, ge=1, le=8, description="resolutions of a multiscale flow; null takes as many as halve evenly, at most 3"
     )
     hidden: int = Field(128, ge=1, description="width of the layers' networks (vectors)")
     channels: int = Field(32, ge=1, description="channels of the layers' networks (multiscale)")

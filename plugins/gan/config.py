@@ -26,5 +26,5 @@ class GANConfig(Config):
     )
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty on the critic's slope (wgan_gp)")
     spectral_norm: bool | None = Field(
-        None, description="whether the critic's layers are divided by their norm; None: with the hinge loss"
+        None, description="whether the critic's layers are divided by their norm; null: with the hinge loss"
     )
