@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
         self.stem, self.label = nn.Conv2d(shape[0], channels, 3, padding=1), AddLabel(num_classes, channels)
         self.halvings = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.blocks = nn.ModuleList(blocks(num_blocks, width) for width in widths)
-        height, width = halved(shape[1], num_halvings), halved(shape[2], num_halvings)
+        height, width = halved(shape, num_halvings)
         self.dropout, self.head = Dropout(dropout), nn.Linear(widths[-1] * height * width, num_out)
         channels_last(self)
 
@@ -89,7 +89,7 @@ class ImageDecoder(nn.Module):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.sizes = [(halved(shape[1], i), halved(shape[2], i)) for i in reversed(range(num_halvings + 1))]
+        self.sizes = [halved(shape, i) for i in reversed(range(num_halvings + 1))]
         widths = [channels * 2**i for i in reversed(range(num_halvings + 1))]
         self.smallest = (widths[0], *self.sizes[0])
         num_stem = widths[0] * self.sizes[0][0] * self.sizes[0][1]
@@ -109,8 +109,9 @@ class ImageDecoder(nn.Module):
         return out
 
 
-def halved(size: int, times: int) -> int:
-    """`size` halved, rounding up, as a convolution of stride 2 and padding 1 does."""
+def halved(shape: tuple[int, ...], times: int) -> tuple[int, int]:
+    """Height and width of (C, H, W) halved, rounding up, as a convolution of stride 2 and padding 1 does."""
+    height, width = shape[1:]
     for _ in range(times):
-        size = (size + 1) // 2
-    return size
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genpipe.dropout import Dropout
+from genpipe.likelihoods.logistic_mixture import num_maps
 from genpipe.networks.layout import channels_last
 from genpipe.ops import PixelMap, PixelProgram, PixelProgramBuilder
 from genpipe.plugins.autoregressive.layers import LabelBias, ShiftedConv2d, ShiftedUpsampling2d
@@ -116,9 +117,7 @@ class PixelCNNPP(PixelNetwork):
             )
             for _ in range(num_halvings)
         )
-        num_channels = image[0]
-        per_mixture = 1 + 2 * num_channels + num_channels * (num_channels - 1) // 2
-        self.head = ShiftedConv2d(2 * channels, num_mixtures * per_mixture)
+        self.head = ShiftedConv2d(2 * channels, num_mixtures * num_maps(image[0]))
         channels_last(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

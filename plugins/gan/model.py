@@ -8,17 +8,11 @@ from torch.nn import functional as F
 
 from genpipe.dataspec import DataSpec
 from genpipe.model import Batch, Model, Optimizers, Sampler
+from genpipe.networks.labels import one_hot
 from genpipe.noise import Noise
 from genpipe.plugins.gan import GAN
 from genpipe.plugins.gan.config import GANConfig
-from genpipe.plugins.gan.networks import (
-    Critic,
-    ImageGenerator,
-    image_features,
-    normalised,
-    one_hot,
-    vector_features,
-)
+from genpipe.plugins.gan.networks import Critic, ImageGenerator, image_features, normalised, vector_features
 
 
 class GenerativeAdversarialNetwork(Model):
@@ -76,9 +70,8 @@ class GenerativeAdversarialNetwork(Model):
         return self._generated(code, batch.y)
 
     def _generated(self, code: Tensor, y: Tensor | None) -> Tensor:
-        if self.num_classes and y is not None:
-            code = torch.cat([code, one_hot(y, self.num_classes)], dim=1)
-        made: Tensor = self.generator(code)
+        label = one_hot(y, self.num_classes)
+        made: Tensor = self.generator(code if label is None else torch.cat([code, label], dim=1))
         return made
 
     def _judged(self, z: Tensor, y: Tensor | None) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from genpipe.networks.convolutional import halved
+from genpipe.networks.labels import one_hot
 from genpipe.networks.layout import channels_last
 
 SLOPE = 0.2  # of leaky rectifiers below zero (Radford et al., 2016)
@@ -69,10 +71,6 @@ class Critic(nn.Module):
         return worth
 
 
-def one_hot(y: Tensor, num_classes: int) -> Tensor:
-    return F.one_hot(y, num_classes).to(torch.float32)
-
-
 def image_features(shape: tuple[int, ...], *, channels: int, num_halvings: int) -> tuple[nn.Sequential, int]:
     """(B, C, H, W) → (B, F), and F."""
     widths = [channels * 2**times for times in range(num_halvings + 1)]
@@ -100,11 +98,3 @@ def normalised(critic: Critic) -> Critic:
         if isinstance(module, nn.Linear | nn.Conv2d):
             parametrize.register_parametrization(module, "weight", SpectralNorm())
     return critic
-
-
-def halved(shape: tuple[int, ...], times: int) -> tuple[int, int]:
-    """Height and width halved, rounding up, as a convolution of stride 2 and padding 1 does."""
-    height, width = shape[-2:]
-    for _ in range(times):
-        height, width = (height + 1) // 2, (width + 1) // 2
-    return height, width

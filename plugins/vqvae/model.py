@@ -14,11 +14,12 @@ from genpipe.dataspec import DataSpec
 from genpipe.errors import UsageError
 from genpipe.likelihoods.logistic_mixture import draw_levels, mean_levels, num_maps
 from genpipe.model import Batch, Model, Optimizers, Sampler
+from genpipe.networks.convolutional import halved
 from genpipe.noise import Noise
 from genpipe.plugins.vqvae import VQVAE
 from genpipe.plugins.vqvae import codebook as entries
 from genpipe.plugins.vqvae.config import VQVAEConfig
-from genpipe.plugins.vqvae.network import Decoder, Encoder, halved
+from genpipe.plugins.vqvae.network import Decoder, Encoder
 
 
 class VectorQuantisedAutoencoder(Model):

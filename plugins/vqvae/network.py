@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genpipe.dropout import Dropout
+from genpipe.networks.convolutional import halved
 from genpipe.networks.layout import channels_last
 
 
@@ -82,11 +83,3 @@ class Decoder(nn.Module):
             h = blocks(convolution(F.interpolate(F.silu(h), size=size, mode="nearest")))
         out: Tensor = self.head(F.silu(h))
         return out
-
-
-def halved(shape: tuple[int, ...], times: int) -> tuple[int, int]:
-    """(H, W) halved, rounding up, as a convolution of stride 2 and padding 1 does."""
-    height, width = shape[1:]
-    for _ in range(times):
-        height, width = (height + 1) // 2, (width + 1) // 2
-    return height, width
