@@ -216,7 +216,10 @@ class Multinomial(Conditional):
 
     def draw(self, y: Tensor, noise: Noise) -> Tensor:
         u = noise.uniform("total", (len(y), 1), dtype=torch.float64, device=y.device)
-        totals = _by_inverse(self.log_totals.exp()[y], u)[:, 0]
+        totals = torch.zeros(len(y), dtype=torch.int64, device=y.device)
+        for k in y.unique().tolist():  # a class at a time: (B, totals) numbers would not fit
+            rows = y == k
+            totals[rows] = _by_inverse(self.log_totals[k : k + 1].exp(), u[rows].T)[0]
         shares = self.log_shares.exp()[y]
         x = torch.zeros(len(y), self.num_dimensions, dtype=torch.int64, device=y.device)
         for start in range(0, int(totals.max()) if len(y) else 0, DRAWS):
