@@ -12,7 +12,7 @@ import torch
 from genpipe.components import Family
 from genpipe.data import Split
 from genpipe.dataspec import DataSpec
-from genpipe.errors import DataError, PluginError, UsageError
+from genpipe.errors import DataError, PluginError, UsageError, first_line
 from genpipe.model import Model
 from genpipe.steps import ProgressFile
 from genpipe.stores import StoredFolder
@@ -25,12 +25,26 @@ from genpipe.training.result import TrainResult as TrainResult
 
 log = logging.getLogger("genpipe.training")
 
+TOO_LARGE = ("can't allocate memory", "out of memory", "size calculation overflowed")
+"""How torch says that there is no memory for a tensor."""
+
 
 def build_model(family: Family, config: Any, spec: DataSpec, *, seed: int) -> Model:
-    """The family's model for a data set, its initial weights a function of the seed; global state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = family.builder(config, spec)
+    """The family's model for a data set, its initial weights a function of the seed; global state is left alone.
+
+    UsageError where its weights are more than memory holds.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = family.builder(config, spec)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LARGE):
+            raise UsageError(
+                f"a model of family '{family.name}' of this size does not fit in memory: lower the sizes in its config "
+                f"({first_line(error)})"
+            ) from error
+        raise
     if not isinstance(model, Model):
         raise PluginError(f"family '{family.name}' built a {type(model).__name__}, expected a genpipe.model.Model")
     return model

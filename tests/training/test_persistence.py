@@ -41,6 +41,13 @@ def test_a_model_comes_back_with_its_spec_and_config(saved: Path) -> None:
     assert {p.name for p in saved.iterdir()} == {"model.json", "weights.safetensors"}
 
 
+@pytest.mark.parametrize("latent_dim", [10**13, 10**18])
+def test_a_model_larger_than_memory_is_told_as_such(latent_dim: int) -> None:
+    family = registry().get("family", "vae")
+    with pytest.raises(UsageError, match="'vae' of this size does not fit in memory: lower the sizes in its config"):
+        build_model(family, family.config_class(hidden=8, latent_dim=latent_dim), SPEC, seed=0)
+
+
 def change(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         fields = json.loads((folder / "model.json").read_text())
