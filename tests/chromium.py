@@ -6,17 +6,17 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 
 class Browser:
@@ -30,6 +30,7 @@ class Browser:
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The answer to one command."""
@@ -49,6 +50,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._answers], [], [], PATIENCE_SECONDS)[0]:
+                raise RuntimeError("Chromium says nothing any more")
             more = os.read(self._answers, 1 << 20)
             if not more:
                 raise RuntimeError("Chromium ended")
@@ -68,12 +71,10 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.messages.clear()
-        self.ask("Page.navigate", url=path.as_uri())
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not any(message.get("method") == "Page.loadEventFired" for message in self.messages):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{path} was not loaded")
-            self.value("1")  # whatever is asked, what happened meanwhile comes before the answer
+        # the page before may end its own loading late
+        loader = self.ask("Page.navigate", url=path.as_uri())["loaderId"]
+        while not any(_is_load(message, loader) for message in self.messages):
+            self.messages.append(self._next())
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression, or its promise, gives."""
@@ -109,6 +110,11 @@ class Browser:
         """What the page asked for beyond its own file and what is inside it."""
         asked = [m["params"]["request"]["url"] for m in self.messages if m.get("method") == "Network.requestWillBeSent"]
         return [url for url in asked[1:] if not url.startswith("data:")]
+
+
+def _is_load(message: dict[str, Any], loader: str) -> bool:
+    event = message.get("params", {})
+    return message.get("method") == "Page.lifecycleEvent" and (event["name"], event["loaderId"]) == ("load", loader)
 
 
 def _moved(file: int) -> int:
