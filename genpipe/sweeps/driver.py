@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ logger = logging.getLogger("genpipe")
 
 ID_LENGTH = 8
 CONNECT_ATTEMPTS = 3
+TUNE = "tune"  # a sweep's folder for Ray Tune's own files
 STOP_ON = "loss"
 
 
@@ -232,7 +234,7 @@ def _run(
         run_trials(
             folders,
             amounts,
-            record.folder / "tune",
+            record.folder / TUNE,
             scheduler=scheduler,
             stop=lambda: bool(received),
             look=look,
@@ -241,6 +243,7 @@ def _run(
         if ours:
             leave()
         session.close()
+        shutil.rmtree(record.folder / TUNE, ignore_errors=True)  # what a late process of Ray's wrote there
         close_dead_runs(tasks.workspace)
         record.close_runs()
 
