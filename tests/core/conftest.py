@@ -40,7 +40,7 @@ def toy_recipe(tmp_path):
 def command(tmp_path, plugins):
     """Runs `genpipe …` in a folder of its own and gives the finished process."""
 
-    def run(*arguments: object, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, timeout: float = 1200, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "genpipe", *map(str, arguments)],
             capture_output=True,

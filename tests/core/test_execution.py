@@ -18,7 +18,7 @@ from genpipe.errors import GenpipeError, Interrupted, StepFailed, UsageError
 from genpipe.runs import Run, all_runs, find_run
 from genpipe.workspace import Workspace
 
-RAY_SECONDS = 300  # Ray on a busy machine
+RAY_SECONDS = 900  # Ray on a busy machine, which may have to start it again
 
 
 @pytest.fixture

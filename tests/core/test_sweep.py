@@ -19,7 +19,7 @@ from genpipe.sweeps.record import SweepRecord
 from genpipe.workspace import Workspace
 from tests.ray_here import ray_of_a_driver
 
-SECONDS = 300  # Ray on a busy machine
+SECONDS = 900  # Ray on a busy machine, which may have to start it again
 
 
 @pytest.fixture

@@ -35,7 +35,12 @@ main()
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
+    """Trackers have all the time that they need, and none is left behind for other tests."""
     monkeypatch.setattr(tracker, "CLOSE_SECONDS", 600)
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "tracker":
+            thread.join(600)
 
 
 @pytest.fixture
