@@ -15,8 +15,8 @@ ENERGY = Family(
     training="gradient",
     capabilities=frozenset({"sample", "path", "log_prob", "score", "energy"}),
     samplers={
-        "metropolis": {"num_steps": 200, "step_size": None, "denoise": None},
-        "langevin": {"num_steps": 200, "step_size": None, "denoise": None},
+        "metropolis": {"num_steps": 200, "step_size": None, "temperature": 1.0, "denoise": None},
+        "langevin": {"num_steps": 200, "step_size": None, "temperature": 1.0, "denoise": None},
         "rejection": {"num_cells": 512, "denoise": None},
     },
     sampling_cost="num_steps gradients of the network; by rejection some passes",
@@ -44,6 +44,8 @@ ENERGY = Family(
         "Du & Mordatch (2019), Implicit Generation and Modeling with Energy-Based Models",
         "Nijkamp, Hill, Han, Zhu & Wu (2019), On the Anatomy of MCMC-Based Maximum Likelihood Learning",
         "Vincent (2011), A Connection Between Score Matching and Denoising Autoencoders",
+        "Li, Chen & Sommer (2019), Learning Energy-Based Models in High-Dimensional Spaces with Multi-scale Denoising "
+        "Score Matching",
         "Saremi & Hyvärinen (2019), Neural Empirical Bayes",
         "Gutmann & Hyvärinen (2010), Noise-Contrastive Estimation",
         "Grosse, Ghahramani & Adams (2015), Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo",

@@ -21,6 +21,7 @@ Look = Callable[[int, Tensor], None]
 
 ACCEPTANCE = 0.574  # the best of a Langevin proposal in many dimensions (Roberts & Rosenthal, 1998, theorem 2)
 RATE = 1.0
+COOLED_SHARE = 3  # of a chain's steps one in so many, the last
 
 
 def ignore(step: int, u: Tensor) -> None:
@@ -37,6 +38,35 @@ def langevin(slope: Slope, u: Tensor, noise: Noise, *, num_steps: int, step_size
         ops.langevin_step(u, gradient, key, step_size=step_size, first_index=noise.first_index, out=u)
     look(num_steps, u)
     return u
+
+
+def cooling(
+    run: Callable[..., Tensor],
+    slope: Slope,
+    u: Tensor,
+    noise: Noise,
+    *,
+    num_steps: int,
+    temperature: float,
+    look: Look = ignore,
+) -> Tensor:
+    """`run`, a sampler whose step size is chosen, on to exp(−E / temperature) in the last third of its steps.
+
+    There chains no longer cross from mode to mode, and leave what is improbable where they are.
+    """
+    cool = num_steps // COOLED_SHARE
+    warm = num_steps - cool
+    u = run(slope, u, noise, num_steps=warm, look=look)
+
+    def cooled(u: Tensor) -> tuple[Tensor, Tensor]:
+        energy, gradient = slope(u)
+        return energy / temperature, gradient / temperature
+
+    def look_on(step: int, u: Tensor) -> None:
+        if step:  # its first state is the last before
+            look(warm + step, u)
+
+    return run(cooled, u, noise.child("cooled"), num_steps=cool, look=look_on)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from genpipe.config import Config
 
@@ -40,4 +40,17 @@ class EnergyConfig(Config):
     noise_std: float = Field(
         0.3, gt=0, description="deviation of the noise to take off, in the base's (denoising_score_matching)"
     )
+    noise_std_max: float | None = Field(
+        None,
+        gt=0,
+        description="half of the examples have more noise, up to this; none: noise_std alone (denoising_score_matching)",
+    )
     noise_ratio: int = Field(4, ge=1, description="draws of the base for each example (noise_contrastive)")
+
+    @model_validator(mode="after")
+    def _levels_in_order(self) -> Self:
+        if self.noise_std_max is not None and self.noise_std_max < self.noise_std:
+            raise ValueError(
+                f"noise_std_max is {self.noise_std_max:g}, below noise_std, {self.noise_std:g}: it is the highest level"
+            )
+        return self

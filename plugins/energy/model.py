@@ -16,7 +16,7 @@ from genpipe.model import Batch, Estimator, LogNormalizer, LogProb, Model, Optim
 from genpipe.noise import Noise
 from genpipe.plugins.energy import ENERGY
 from genpipe.plugins.energy.base import GaussianBase, log_normal
-from genpipe.plugins.energy.chains import ACCEPTANCE, Look, ignore, langevin, metropolis
+from genpipe.plugins.energy.chains import ACCEPTANCE, Look, cooling, ignore, langevin, metropolis
 from genpipe.plugins.energy.config import EnergyConfig
 from genpipe.plugins.energy.networks import Tilt, image_tilt, vector_tilt
 from genpipe.plugins.energy.objectives import OBJECTIVES
@@ -149,7 +149,10 @@ class EnergyModel(Model):
         return SamplePath(frames=torch.stack([self._examples(u) for u in frames]), labels=(*first, "sample"))
 
     def _draw(self, num: int, noise: Noise, sampler: Sampler, look: Look = ignore) -> Tensor:
-        """(num, D) in u, of data: without the noise that score matching put on it, unless the option denoise is 0."""
+        """(num, D) in u, of data: without the noise that score matching put on it, unless the option denoise is 0.
+
+        Of a range of levels that is the lowest. What a draw has beyond it stays, so that chains had better end cooled.
+        """
         u = self._model_draw(num, noise, sampler, look)
         asked, can = sampler.options["denoise"], self.config.training == "denoising_score_matching"
         if asked and not can:
@@ -160,7 +163,7 @@ class EnergyModel(Model):
         return u - self.config.noise_std**2 * self.slope(u)[1] if can and asked != 0 else u
 
     def _model_draw(self, num: int, noise: Noise, sampler: Sampler, look: Look = ignore) -> Tensor:
-        """(num, D) in u, of exp(−E) / Z."""
+        """(num, D) in u, of exp(−E) / Z; by chains that end at a temperature other than 1 of that, cooled."""
         options = sampler.options
         if sampler.name == "rejection":
             return self._envelope(whole(sampler, "num_cells")).draw(num, noise, look).float()
@@ -168,8 +171,15 @@ class EnergyModel(Model):
         size = float(self.log_step_size.exp()) if options["step_size"] is None else options["step_size"]
         if size <= 0:
             raise UsageError(f"step_size is {size:g}, expected a number above 0")
-        run = metropolis if sampler.name == "metropolis" else langevin
-        return run(self.slope, start, noise, num_steps=whole(sampler, "num_steps"), step_size=size, look=look)
+        temperature = options["temperature"]
+        assert temperature is not None
+        if temperature <= 0:
+            raise UsageError(f"temperature is {temperature:g}, expected a number above 0")
+        run = partial(metropolis if sampler.name == "metropolis" else langevin, step_size=size)
+        num_steps = whole(sampler, "num_steps")
+        if temperature == 1:
+            return run(self.slope, start, noise, num_steps=num_steps, look=look)
+        return cooling(run, self.slope, start, noise, num_steps=num_steps, temperature=temperature, look=look)
 
     def _examples(self, u: Tensor) -> Tensor:
         return self.base.colour(u).unflatten(1, self.spec.shape)

@@ -18,6 +18,7 @@ from genpipe.noise import Noise
 from genpipe.plugins.energy.chains import persist
 
 if TYPE_CHECKING:
+    from genpipe.plugins.energy.config import EnergyConfig
     from genpipe.plugins.energy.model import EnergyModel
 
 
@@ -56,16 +57,30 @@ def persistent_cd(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
 
 
 def denoising_score_matching(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:
-    """E ½‖σ∇E(ũ) − ε‖² / D with ũ = u + σ ε (Vincent, 2011, eq. 9, times σ²): the energy of data with that noise."""
-    sigma = model.config.noise_std
+    """E ½σ₀²‖∇E(ũ) − ε/σ‖² / D with ũ = u + σ ε (Vincent, 2011, eq. 9): the energy of data with that noise.
+
+    σ is σ₀, `noise_std`; or, up to `noise_std_max`, as `noise_levels` draws it, an example its own. With this one weight for
+    all levels the best E is −log ∫ p(σ) p_σ(ũ) dσ, p_σ being data with noise σ: the score of such a mixture is the mean of ε/σ,
+    given ũ. Noise of several levels is of Li, Chen & Sommer (2019), whose target σε/σ₀² is that of no such density: where there is
+    noise σ, it makes the log-odds of modes (σ/σ₀)² times what they are.
+    """
+    low = model.config.noise_std
     u = model.base.whiten(z.flatten(1))
     e = noise.normal("noise", tuple(u.shape), device=z.device)
+    sigma = noise_levels(model.config, noise, len(u), device=z.device)
     noisy = (u + sigma * e).detach().requires_grad_()
     with torch.enable_grad():
         f = model.tilt_at(noisy)
         (gradient,) = torch.autograd.grad(f.sum(), noisy, create_graph=True)
-    error = sigma * (gradient + noisy.detach()) - e
+    error = low * (gradient + noisy.detach()) - low / sigma * e
     return {"loss": 0.5 * error.square().mean()}, None
+
+
+def noise_levels(config: EnergyConfig, noise: Noise, num: int, *, device: torch.device) -> Tensor:
+    """σ (num, 1): of one half of the examples `noise_std`, of the other log-uniform from there to `noise_std_max`."""
+    low, high = config.noise_std, config.noise_std_max or config.noise_std
+    share = (2 * noise.uniform("level", (num, 1), device=device) - 1).clamp(min=0)
+    return low * (high / low) ** share
 
 
 def noise_contrastive(model: EnergyModel, z: Tensor, noise: Noise) -> Taught:

@@ -287,6 +287,18 @@ def test_a_chain_in_a_box_of_steep_walls_is_not_stuck_for_its_first_step_size() 
     torch.testing.assert_close(z.std(0), torch.full((2,), 2001**-0.5), rtol=0.2, atol=0)
 
 
+def test_a_chain_that_cools_ends_as_narrow_as_its_temperature_says() -> None:
+    sampler = {"num_steps": 90, "temperature": 0.25}
+    model = quadratic()
+    z = (model.sample(2000, sampler=sampler) - torch.tensor(PLANE.mean)) / torch.tensor(PLANE.std)
+    torch.testing.assert_close(z.var(0), torch.full((2,), 0.25 * 0.25), rtol=0.13, atol=0)
+    path = model.sample_path(4, sampler=sampler, num_frames=4)
+    assert path.labels == ("step 0", "step 30", "step 60", "sample")
+    torch.testing.assert_close(path.frames[-1], model.sample(4, sampler=sampler))
+    with pytest.raises(UsageError, match="temperature is 0, expected a number above 0"):
+        model.sample(1, sampler={"temperature": 0})
+
+
 def test_the_path_of_rejection_is_what_was_proposed_first_and_what_was_taken() -> None:
     path = quadratic().sample_path(50, sampler={"name": "rejection", "num_cells": 64}, seed=3)
     assert path.labels == ("first proposal", "sample")
@@ -324,9 +336,10 @@ def test_the_contrast_has_the_slope_of_the_negative_log_likelihood() -> None:
     torch.testing.assert_close(tilt.w.grad, grads[1], rtol=0, atol=0.05)
 
 
-def test_score_matching_is_least_at_the_density_of_data_with_noise() -> None:
+@pytest.mark.parametrize("noise_std_max", [None, 0.5])
+def test_score_matching_is_least_at_the_density_of_data_with_noise(noise_std_max: float | None) -> None:
     """Data N(0, ½ I) with noise of deviation ½ is N(0, ¾ I), whose tilt of N(0, I) is ½ (4/3 − 1) ‖u‖²."""
-    model = quadratic(training="denoising_score_matching", noise_std=0.5)
+    model = quadratic(training="denoising_score_matching", noise_std=0.5, noise_std_max=noise_std_max)
     z = math.sqrt(0.5) * Noise(1, "data").normal("z", (20000, 2))
     losses = {}
     for k in (0.0, 0.2, 1 / 3, 0.5, 0.8):
@@ -334,6 +347,37 @@ def test_score_matching_is_least_at_the_density_of_data_with_noise() -> None:
         losses[k] = float(model.loss(z, None, Noise(0, "train"))["loss"].detach())
     assert min(losses, key=losses.__getitem__) == pytest.approx(1 / 3)
     assert losses[1 / 3] == pytest.approx(0.5 * (1 - 0.25 / 0.75), rel=0.02)
+
+
+def test_score_matching_at_many_levels_is_least_at_the_mixture_of_their_densities() -> None:
+    """Data N(0, s² I) with noise σ is N(0, (s² + σ²) I): one half at σ = 0.3, the other log-uniform up to 2."""
+    low, high, variance = 0.3, 2.0, 0.5
+    levels = low * (high / low) ** torch.cat([torch.zeros(200), (torch.arange(200) + 0.5) / 200])
+
+    class Mixture(nn.Module):
+        def __init__(self, sigmas: Tensor, factor: float = 1.0) -> None:
+            super().__init__()
+            self.variances, self.factor = variance + sigmas.square(), factor
+
+        def forward(self, u: Tensor) -> Tensor:
+            of_levels = -0.5 * u.square().sum(1, keepdim=True) / self.variances - self.variances.log()
+            return log_normal(u) - self.factor * of_levels.logsumexp(1)
+
+    candidates = {"mixture": Mixture(levels), "lowest": Mixture(levels[:1]), "highest": Mixture(levels[-1:])}
+    candidates |= {f"times {factor}": Mixture(levels, factor) for factor in (0.8, 1.2)}
+    candidates["levels alike"] = Mixture(levels[200:])
+    model = quadratic(training="denoising_score_matching", noise_std=low, noise_std_max=high)
+    z = math.sqrt(variance) * Noise(1, "data").normal("z", (20000, 2))
+    losses = {}
+    for name, tilt in candidates.items():
+        model.tilt = tilt  # type: ignore[assignment]
+        losses[name] = float(model.loss(z, None, Noise(0, "train"))["loss"].detach())
+    assert min(losses, key=losses.__getitem__) == "mixture"
+
+
+def test_a_highest_level_of_noise_below_the_lowest_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match=r"noise_std_max is 0.2, below noise_std, 0.3: it is the highest level"):
+        EnergyConfig(noise_std_max=0.2)
 
 
 def test_noise_contrast_is_least_at_the_normalised_density() -> None:
