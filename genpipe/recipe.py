@@ -15,7 +15,7 @@ from genpipe.graph import Graph
 from genpipe.recipe_source import KeyPath, Override, Source, dotted, key_path
 from genpipe.redact import has_password, redacted
 from genpipe.registry import Registry
-from genpipe.validation import Resolver
+from genpipe.validation import Resolver, as_written
 
 SUFFIXES = (".yaml", ".yml")
 MAX_SEED = 2**63 - 1  # seeds are int64 in the compiled core
@@ -125,11 +125,11 @@ def _resolve(name: str, source: Source, registry: Registry) -> Recipe:
     pipeline_name, seed = values.pop("pipeline", None), values.pop("seed", 0)
     description = values.pop("description", "") or ""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        resolver.problem(("seed",), f"given {seed!r}; expected a whole number from 0 to {MAX_SEED}")
+        resolver.problem(("seed",), f"given {as_written(seed)}; expected a whole number from 0 to {MAX_SEED}")
     if not isinstance(description, str):
-        resolver.problem(("description",), f"given {description!r}; expected text")
+        resolver.problem(("description",), f"given {as_written(description)}; expected text")
     if not isinstance(pipeline_name, str):
-        message = "is missing" if pipeline_name is None else f"given {pipeline_name!r}"
+        message = "is missing" if pipeline_name is None else f"given {as_written(pipeline_name)}"
         resolver.problem(("pipeline",), f"{message}; expected one of {', '.join(registry.names('pipeline'))}")
         raise RecipeError(name, resolver.problems)
     try:

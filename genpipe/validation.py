@@ -30,7 +30,9 @@ class Resolver:
         if isinstance(raw, str):
             raw = {"name": raw}
         if not isinstance(raw, Mapping):
-            self.problem(path, f"given {raw!r}; expected the name of a {label}, or a mapping with its name and options")
+            self.problem(
+                path, f"given {as_written(raw)}; expected the name of a {label}, or a mapping with its name and options"
+            )
             return None
         if not isinstance(raw.get("name"), str):
             known = self.registry.names(kind)
@@ -49,7 +51,7 @@ class Resolver:
         if raw is None:
             raw = {}
         if not isinstance(raw, Mapping):
-            self.problem(path, f"given {raw!r}; expected a mapping with {', '.join(cls.model_fields)}")
+            self.problem(path, f"given {as_written(raw)}; expected a mapping with {', '.join(cls.model_fields)}")
             return None
         before, values, failed = len(self.problems), dict(raw), set()
         for name, field in cls.model_fields.items():
@@ -120,6 +122,11 @@ def _is_raw_component(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, Mapping) and "name" in value)
 
 
+def as_written(value: Any) -> str:
+    """A recipe's value as its author wrote it: what Python calls None and True is null and true there."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
 def _message(item: Any, cls: type[Config]) -> str:
     given = item["input"]
     match item["type"]:
@@ -133,16 +140,16 @@ def _message(item: Any, cls: type[Config]) -> str:
             return f"is missing; expected a {kind.replace('_', ' ')}" if kind else "is missing"
         case "literal_error" if isinstance(given, str):
             choices = re.findall(r"'([^']*)'", item["msg"])
-            return f"given {given!r}; expected one of {', '.join(choices)}{nearest(given, choices) if len(choices) > 12 else ''}"
+            return f"given {as_written(given)}; expected one of {', '.join(choices)}{nearest(given, choices) if len(choices) > 12 else ''}"
         case "value_error":
-            return f"given {given!r}; {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
+            return f"given {as_written(given)}; {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
     expected = (
         item["msg"]
         .replace("Input should be", "expected")
         .replace("a valid integer", "a whole number")
         .replace("a valid ", "a ")
     )
-    return f"given {given!r}; {expected[0].lower()}{expected[1:]}"
+    return f"given {as_written(given)}; {expected[0].lower()}{expected[1:]}"
 
 
 def restore_config(cls: type[Config], values: Mapping[str, Any], registry: Registry) -> Config:

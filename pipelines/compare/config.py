@@ -36,12 +36,12 @@ class ModelSections(Config):
 class CompareOptions(Config):
     """How the comparison is shown."""
 
-    title: str | None = Field(None, min_length=1, description="heading; None says which models on which data set")
+    title: str | None = Field(None, min_length=1, description="heading; null says which models on which data set")
     quality: str | None = Field(
-        None, description="column that stands for quality in the trade-offs; None takes the first distance there is"
+        None, description="column that stands for quality in the trade-offs; null takes the first distance there is"
     )
     likelihood: str | None = Field(
-        None, description="column of the likelihood in the trade-offs; None takes bits/dim, else nats"
+        None, description="column of the likelihood in the trade-offs; null takes bits/dim, else nats"
     )
     num_samples: int = Field(12, ge=1, le=64, description="images of each model in the picture of samples")
 

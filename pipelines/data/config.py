@@ -20,7 +20,7 @@ class DataConfig(Config):
         description="share of the examples that feature extractors are trained on; taken from what would be trained on",
     )
     workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
-    limit: int | None = Field(None, ge=4, description="keep this many examples, chosen by hash; None keeps all")
+    limit: int | None = Field(None, ge=4, description="keep this many examples, chosen by hash; null keeps all")
 
     @model_validator(mode="after")
     def _something_is_left(self) -> DataConfig:

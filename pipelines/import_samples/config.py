@@ -14,11 +14,11 @@ class ImportConfig(Config):
     range: tuple[float, float] | None = Field(
         None,
         description="the samples' own smallest and largest value, which become those of the reference; whole numbers "
-        "are rounded to the nearest. None takes values as they are",
+        "are rounded to the nearest. null takes values as they are",
     )
     clip: bool = Field(False, description="values outside `range` become its ends; they are counted")
     reshape: bool = Field(False, description="take each sample's numbers, in their order, in the reference's shape")
-    title: str | None = Field(None, min_length=1, description="what the table calls them; None says what was read")
+    title: str | None = Field(None, min_length=1, description="what the table calls them; null says what was read")
 
     @field_validator("range")
     @classmethod

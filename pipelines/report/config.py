@@ -10,4 +10,4 @@ from genpipe.config import Config
 class ReportConfig(Config):
     """Options of the stage `report`."""
 
-    title: str | None = Field(None, min_length=1, description="heading; None says which family on which data set")
+    title: str | None = Field(None, min_length=1, description="heading; null says which family on which data set")

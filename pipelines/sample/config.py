@@ -17,7 +17,7 @@ class SampleConfig(Config):
     workers: NumWorkers = Field(1, description="processes that share the work; the result is the same")
     sampler: str | dict[str, str | int | float | None] | None = Field(
         None,
-        description="one of the family's samplers: a name, or a mapping with its name and options; None takes its default",
+        description="one of the family's samplers: a name, or a mapping with its name and options; null takes its default",
     )
     labels: bool = Field(
         False,

@@ -17,5 +17,5 @@ class FrechetConfig(Config):
     )
     bias_corrected: bool = Field(True, description="also give the value less its estimated bias")
     features: FeatureExtractorChoice | None = Field(
-        None, description="what distances are taken between; None takes the evaluation's"
+        None, description="what distances are taken between; null takes the evaluation's"
     )

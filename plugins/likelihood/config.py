@@ -14,13 +14,13 @@ class EstimatorConfig(Config):
         description="one that the family has: iwae, ais, probability_flow, …; rows without it have no cell"
     )
     num_samples: int | None = Field(
-        None, ge=1, description="codes, chains or probes for each example; None is the family's default"
+        None, ge=1, description="codes, chains or probes for each example; null is the family's default"
     )
     num_steps: int | None = Field(
-        None, ge=1, description="temperatures, or steps of a solver; None is the family's default"
+        None, ge=1, description="temperatures, or steps of a solver; null is the family's default"
     )
     max_examples: int | None = Field(
-        None, ge=1, description="held-out examples that it is asked about, the first of the row; None for all"
+        None, ge=1, description="held-out examples that it is asked about, the first of the row; null for all"
     )
     tolerance: float = Field(
         0.1, gt=0, description="nats; where the estimator's own check finds it further off, the cell says so"

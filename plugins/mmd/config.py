@@ -14,7 +14,7 @@ class KidConfig(Config):
         10_000, ge=3, description="examples on either side at most; of more, a fixed random part is taken"
     )
     features: FeatureExtractorChoice | None = Field(
-        None, description="what the distance is taken between; None takes the evaluation's"
+        None, description="what the distance is taken between; null takes the evaluation's"
     )
 
 

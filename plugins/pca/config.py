@@ -13,7 +13,7 @@ class PCAConfig(Config):
     """Options of the extractor `pca`."""
 
     num_components: int | None = Field(
-        None, ge=1, description="dimensions of the features; None takes as many as the data has, up to 64"
+        None, ge=1, description="dimensions of the features; null takes as many as the data has, up to 64"
     )
     whiten: bool = Field(False, description="divide each component by its standard deviation in the training split")
     solver: Literal["auto", "eigh", "randomised"] = Field(

@@ -15,5 +15,5 @@ class SlicedWassersteinConfig(Config):
         20_000, ge=2, description="examples on either side at most; of more, a fixed random part is taken"
     )
     features: FeatureExtractorChoice | None = Field(
-        None, description="what the distance is taken between; None takes the evaluation's"
+        None, description="what the distance is taken between; null takes the evaluation's"
     )

@@ -36,5 +36,5 @@ class AutoencoderConfig(FittingConfig):
     """Options of the extractor `autoencoder`."""
 
     num_features: int | None = Field(
-        None, ge=1, description="numbers in a code, the features; None is a quarter of the data's, 32 at most"
+        None, ge=1, description="numbers in a code, the features; null is a quarter of the data's, 32 at most"
     )

@@ -20,5 +20,5 @@ class TwoSampleConfig(Config):
         5_000, ge=4, description="examples on either side at most; of more, a fixed random part is taken"
     )
     features: FeatureExtractorChoice | None = Field(
-        None, description="what the classifier sees; None takes the evaluation's"
+        None, description="what the classifier sees; null takes the evaluation's"
     )

@@ -17,5 +17,5 @@ class VendiConfig(Config):
         10_000, ge=2, description="examples of a row at most; of more, a fixed random part is taken"
     )
     features: FeatureExtractorChoice | None = Field(
-        None, description="what similarity is taken between; None takes the evaluation's"
+        None, description="what similarity is taken between; null takes the evaluation's"
     )

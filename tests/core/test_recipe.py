@@ -32,6 +32,20 @@ def test_every_mistake_is_reported_at_once_with_its_line(plugins, toy_recipe):
     assert "override 'sum.weights=[1, x]': sum.weights.1: given 'x'" in text
 
 
+def test_a_wrong_value_is_told_as_recipes_write_it(plugins, toy_recipe):
+    text = mistakes(plugins, toy_recipe("left: {value: null}\nseed: true\n"))
+    assert "left.value: given null; expected" in text
+    assert "seed: given true; expected" in text
+
+
+def test_no_option_tells_its_user_of_pythons_none():
+    for kind in ("family", "dataset", "metric", "feature_extractor", "stage", "pipeline"):
+        for provided in registry().all(kind):
+            for name, field in provided.record.config_class.model_fields.items():
+                text = field.description or ""
+                assert "None" not in text, f"{kind} {provided.record.name}: {name}: recipes write null"
+
+
 def test_a_mistake_between_sections_names_the_key(plugins, toy_recipe):
     path = toy_recipe("left: {value: 13}\nright:\n  value: 13\n")
     assert "toy.yaml:4: right.value: given 13; two thirteens" in mistakes(plugins, path)
