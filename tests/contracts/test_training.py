@@ -18,7 +18,7 @@ from genpipe.training import blocks, checkpoints
 from genpipe.training.config import TrainConfig
 from genpipe.training.group import Group
 from genpipe.training.loop import TrainResult, build_model, train
-from tests.contracts.cases import SPLITS, defaults
+from tests.contracts.cases import SPLITS, Case, defaults, members
 from tests.training.lockstep import in_lockstep
 from tests.training.loose_state import Snapshot
 from tests.training.processes import in_processes
@@ -183,3 +183,18 @@ def test_all_that_moves_in_training_is_a_parameter_or_a_buffer(family: Family, e
     trained(family, event, tmp_path, None, before, model)
     moved = before.moved()
     assert not moved, f"declare {moved}: register_buffer, or register_train_state for what training alone needs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", [case for case in [*defaults(), *members()] if case.family.training == "gradient"], ids=str
+)
+def test_in_bfloat16_the_curve_begins_as_in_float32(case: Case, tmp_path: Path) -> None:
+    curves = []
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(steps=3, batch_size=16, warmup_steps=0, log_every=1, ema_decay=0, precision=precision)
+        model, scratch = case.build(), tmp_path / precision
+        result = train(model, case.split, config, seed=0, device="cpu", scratch=scratch, progress=ProgressFile(None))
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        curves.append([entry["loss"] for entry in result.history])
+    assert curves[1] == pytest.approx(curves[0], rel=0.1, abs=0.05)
