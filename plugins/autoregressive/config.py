@@ -29,7 +29,11 @@ class AutoregressiveConfig(Config):
     num_halvings: int = Field(1, ge=0, le=6, description="times the resolution is halved (PixelCNN++)")
     num_mixtures: int = Field(5, ge=1, le=512, description="logistics of a pixel's mixture (PixelCNN++)")
     num_heads: int = Field(4, ge=1, le=64, description="heads of each layer's attention (Transformer)")
-    hidden: int = Field(512, ge=1, description="width of the hidden layers, from one for each number on (MADE)")
+    hidden: int = Field(
+        512,
+        ge=1,
+        description="width of the hidden layers; from one unit for each number on, it sees all before it (MADE)",
+    )
     num_orders: int = Field(
         1, ge=1, le=64, description="orders of the numbers, whose probabilities are averaged (MADE)"
     )
@@ -48,7 +52,9 @@ class MADEConfig(Config):
 
     conditional: bool = Field(False, description="model each class by its label")
     num_mixtures: int = Field(10, ge=1, le=512, description="Gaussians of a number's mixture")
-    hidden: int = Field(128, ge=1, description="width of the hidden layers, from one for each number on")
+    hidden: int = Field(
+        128, ge=1, description="width of the hidden layers; from one unit for each number on, it sees all before it"
+    )
     num_layers: int = Field(2, ge=0, description="residual blocks")
     num_orders: int = Field(1, ge=1, le=64, description="orders of the numbers, whose densities are averaged")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate within the residual blocks")

@@ -24,7 +24,7 @@ class DenoiserConfig(Config):
         max_length=6,
         description="channels at each resolution, each half the one before",
     )
-    num_blocks: int = Field(1, ge=1, description="residual blocks at each resolution, or in the MLP")
+    num_blocks: int = Field(1, ge=1, description="residual blocks at each resolution; an MLP has one more")
     attention: bool = Field(True, description="self-attention at the lowest resolution (images)")
     hidden: int = Field(128, ge=1, description="width of the MLP (vectors)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate in residual blocks")

@@ -21,10 +21,12 @@ class FlowConfig(Config):
     transform: Literal["spline", "affine"] = Field("spline", description="what is done to each dimension")
     num_layers: int = Field(6, ge=1, description="layers; at each scale where there are several")
     num_scales: int | None = Field(
-        None, ge=1, le=8, description="resolutions of a multiscale flow; null takes as many as halve evenly, at most 3"
+        None, ge=1, le=8, description="resolutions of multiscale or glow; null takes as many as halve evenly, at most 3"
     )
-    hidden: int = Field(128, ge=1, description="width of the layers' networks (vectors)")
-    channels: int = Field(32, ge=1, description="channels of the layers' networks (multiscale)")
+    hidden: int = Field(128, ge=1, description="width of the layers' networks (coupling, autoregressive)")
+    channels: int = Field(
+        32, ge=1, description="channels of the layers' networks (multiscale, glow, variational dequantisation)"
+    )
     num_blocks: int = Field(2, ge=0, description="residual blocks of each layer's network")
     num_bins: int = Field(8, ge=2, le=64, description="bins of a spline")
     bound: float = Field(5.0, gt=0, description="splines bend within [-bound, bound] (unbounded data, network units)")
