@@ -33,8 +33,9 @@ def test_every_mistake_is_reported_at_once_with_its_line(plugins, toy_recipe):
 
 
 def test_a_wrong_value_is_told_as_recipes_write_it(plugins, toy_recipe):
-    text = mistakes(plugins, toy_recipe("left: {value: null}\nseed: true\n"))
+    text = mistakes(plugins, toy_recipe("left: {value: null}\nright: {value: yes}\nseed: true\n"))
     assert "left.value: given null; expected" in text
+    assert "right.value: given true; expected a number" in text
     assert "seed: given true; expected" in text
 
 
