@@ -12,9 +12,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE_SOURCES := $(shell find core_ext -type f -not -name '*.md' -not -name '*.pyc' 2>/dev/null)
 RECIPE ?= digits-vae
-# A file's tests stay together: they share what is slow to make. One worker more than there are processors: many wait
-# for processes that they start. What these hundreds import is compiled once, whatever the environment says of it.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+# A file's tests stay together: they share what is slow to make. What the processes that they start import is compiled
+# once, whatever the environment says of it.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() or 1))')
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: run test lint check-cuda check-cuda-emulated gpu-check bench clean setup

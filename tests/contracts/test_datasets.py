@@ -163,7 +163,7 @@ def test_the_density_integrates_to_one_and_belongs_to_the_examples(dataset: Data
     assert own.mean() > shifted.mean() + 1
     if raw.x.shape[1:] == (2,):
         low, high = raw.x.min() - 0.5, raw.x.max() + 0.5
-        ticks = np.linspace(low, high, 250)
+        ticks = np.linspace(low, high, 150)
         grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
         assert np.exp(log_density(config, grid)).sum() * (ticks[1] - ticks[0]) ** 2 == pytest.approx(1, abs=1e-3)
 
