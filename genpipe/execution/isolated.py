@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import logging
 import queue
 import subprocess
 import sys
@@ -25,9 +26,12 @@ from genpipe.execution.connect import LATE
 from genpipe.execution.job import DIED, Job, Outcome
 from genpipe.execution.session import Session
 
+logger = logging.getLogger("genpipe")
+
 STARTS = 2  # of an embedded Ray, before it is given up
 LATE_STARTS = 10  # where all that ails it is a machine that is too busy for its thirty seconds
 START_SECONDS = 180.0
+PAUSE_SECONDS = 1.0  # between starts
 RECONNECT_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from genpipe.execution.ray_host import main; main()"
@@ -74,7 +78,9 @@ class IsolatedRay:
                         if lost
                         else str(error)
                     ) from None
-                time.sleep(1.0)
+                if self._address is None:
+                    logger.warning("%s; trying again", error)
+                time.sleep(PAUSE_SECONDS)
 
     def _start_host(self) -> _Host:
         assert self._session is not None
