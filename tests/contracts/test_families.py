@@ -312,7 +312,7 @@ def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Pa
     """
     split = case.split
     few = Split(split.spec, "train", split.x[:8], split.y[:8])
-    sizes = {"num_components": 2, "kl_warmup_steps": 20}  # what eight examples and 160 steps have room for
+    sizes = {"num_components": 2, "kl_warmup_steps": 20}  # what eight examples and so few steps have room for
     options = {name: size for name, size in sizes.items() if getattr(case.build().config, name, 0)}
     model = case.build(**options).eval()
     x, y = torch.from_numpy(few.x), torch.from_numpy(few.y) if model.conditional else None
@@ -324,8 +324,8 @@ def test_training_fits_a_tiny_set_better_than_the_start(case: Case, tmp_path: Pa
         return float(model.log_prob(x, y).nats.mean() - unnormalised)
 
     before = fitted() if scored else None
-    batch_size = 8 if case.event == "image" else 32  # networks of images take their time
-    config = TrainConfig(steps=160, batch_size=batch_size, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
+    steps, batch_size = (80, 8) if case.event == "image" else (160, 32)  # networks of images take their time
+    config = TrainConfig(steps=steps, batch_size=batch_size, learning_rate=3e-3, warmup_steps=5, ema_decay=0)
     result = train(model, few, config, seed=0, device="cpu", scratch=tmp_path, progress=ProgressFile(None))
     if before is not None:
         # A closed form may begin near its optimum where columns are standardised or few; a bound of which training

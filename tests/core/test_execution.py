@@ -210,8 +210,15 @@ def test_an_import_of_ray_that_fails_or_is_interrupted_is_told_as_such(run, spac
     assert newest(space).status == ("FAILED" if error is ImportError else "KILLED")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("executor", ["ray", "inline"])
+@pytest.mark.parametrize(
+    ("executor", "number", "code"),
+    [
+        ("inline", signal.SIGINT, 130),
+        ("inline", signal.SIGTERM, 143),
+        ("ray", signal.SIGINT, 130),
+        pytest.param("ray", signal.SIGTERM, 143, marks=pytest.mark.slow),  # as the one above, but for the number
+    ],
+)
 def test_an_interrupted_run_ends_as_killed_and_leaves_nothing_running(
     toy_recipe, plugins, space, executor, number, code
 ):
