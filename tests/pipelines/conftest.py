@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,6 @@ from genpipe.steps import ProgressFile, StepContext
 from genpipe.validation import restore_config
 
 StageRunner = Callable[..., Path]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Folders of the artifacts of a run; the report, whose pictures take the longest, is made where it is looked at."""
-
-    parent: Path
-    seed: int
-    data: Path
-    features: Path
-    model: Path
-    samples: Path
-    evaluation: Path
-
-    @cached_property
-    def report(self) -> Path:
-        names = ("data", "features", "model", "samples", "evaluation")
-        return run_stage(self.parent, "report", {}, {name: getattr(self, name) for name in names}, self.seed)
 
 
 def run_stage(
@@ -85,26 +68,6 @@ def run_stage(
     return final
 
 
-def run_all(
-    parent: Path,
-    dataset: Any,
-    model: Any,
-    *,
-    train: Mapping[str, Any] | None = None,
-    sample: Mapping[str, Any] | None = None,
-    evaluate: Mapping[str, Any] | None = None,
-    seed: int = 0,
-) -> Steps:
-    data = run_stage(parent, "data", {"dataset": dataset}, seed=seed)
-    fitted = run_stage(parent, "train", {"model": model, "train": train or {}}, {"data": data}, seed)
-    samples = run_stage(parent, "sample", sample or {}, {"model": fitted, "data": data}, seed)
-    inputs = {"data": data, "model": fitted, "samples": samples}
-    features = run_stage(parent, "features", {}, {"data": data}, seed)
-    inputs["features"] = features
-    evaluation = run_stage(parent, "evaluate", evaluate or {}, inputs, seed)
-    return Steps(parent, seed, data, features, fitted, samples, evaluation)
-
-
 @pytest.fixture
 def stage(tmp_path: Path) -> StageRunner:
     """`stage(name, config, inputs, seed)` gives the artifact's folder."""
@@ -115,49 +78,78 @@ MIXTURE = {"name": "gaussian_mixture", "num_components": 2, "reg_covar": 1e-2}
 QUICK = {"steps": 20, "batch_size": 32, "log_every": 5, "warmup_steps": 0}
 
 
-def _archive(parent: Path, x: np.ndarray[Any, Any]) -> dict[str, Any]:
-    np.savez(parent / "examples.npz", x=x)
-    return {"name": "npz", "path": str(parent / "examples.npz")}
+def _archive(folder: Path, x: np.ndarray[Any, Any]) -> dict[str, Any]:
+    np.savez(folder / "examples.npz", x=x)
+    return {"name": "npz", "path": str(folder / "examples.npz")}
+
+
+class Steps:
+    """Folders of the artifacts of a run, each made when a test first asks for it, for all workers of the suite.
+
+    dataset: gives the component's options, and may keep its files in the folder that it is given.
+    """
+
+    def __init__(
+        self, folder: Path, dataset: Callable[[Path], Any], model: Any, train: Mapping[str, Any] | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._dataset, self._model, self._train = folder, dataset, model, train or {}
+
+    @cached_property
+    def data(self) -> Path:
+        return self._made("data", lambda: {"dataset": self._dataset(self._folder)})
+
+    @cached_property
+    def model(self) -> Path:
+        return self._made("train", lambda: {"model": self._model, "train": self._train}, "data")
+
+    @cached_property
+    def samples(self) -> Path:
+        return self._made("sample", dict, "model", "data")
+
+    @cached_property
+    def features(self) -> Path:
+        return self._made("features", dict, "data")
+
+    @cached_property
+    def evaluation(self) -> Path:
+        return self._made("evaluate", dict, "data", "model", "samples", "features")
+
+    @cached_property
+    def report(self) -> Path:
+        return self._made("report", dict, "data", "model", "samples", "features", "evaluation")
+
+    def _made(self, stage: str, config: Callable[[], Mapping[str, Any]], *inputs: str) -> Path:
+        folders = {name: getattr(self, name) for name in inputs}
+        parent = self._folder / stage
+        parent.mkdir(exist_ok=True)
+        with (self._folder / f"{stage}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            whole = next(parent.glob(f"*-{stage}"), None)  # what is published is whole
+            return whole or run_stage(parent, stage, config(), folders)
 
 
 KINDS = ("grey", "colour", "points", "table")
 
 
-class Runs:
-    """A whole run for each kind of data; small, and made once, when first asked for."""
-
-    def __init__(self, folder: Callable[[str], Path]) -> None:
-        self._folder = folder
-        self._made: dict[str, Steps] = {}
-
-    def __getitem__(self, kind: str) -> Steps:
-        if kind not in self._made:
-            self._made[kind] = getattr(self, f"_{kind}")(self._folder(kind))
-        return self._made[kind]
-
-    def _grey(self, folder: Path) -> Steps:
-        digits, vae = {"name": "digits", "limit": 400}, {"name": "vae", "channels": 4, "latent_dim": 4}
-        return run_all(folder, digits, vae, train=QUICK)
-
-    def _colour(self, folder: Path) -> Steps:
-        colours = np.random.default_rng(0).integers(0, 256, (90, 3, 5, 6)).astype(np.uint8)
-        return run_all(folder, _archive(self._folder("colours"), colours), MIXTURE)
-
-    def _points(self, folder: Path) -> Steps:
-        ring = {"name": "gaussians_2d", "num_examples": 600}
-        return run_all(folder, ring, {**MIXTURE, "num_components": 8, "reg_covar": 1e-6})
-
-    def _table(self, folder: Path) -> Steps:
-        rows = np.random.default_rng(0).normal(size=(200, 5)) * [1, 10, 100, 1, 1] + 3
-        return run_all(folder, _archive(self._folder("rows"), rows), MIXTURE)
-
-
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(tmp_path_factory.mktemp)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Steps]:
+    """A whole run for each kind of data; small, and made once."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runs"
+    colours = np.random.default_rng(0).integers(0, 256, (90, 3, 5, 6)).astype(np.uint8)
+    rows = np.random.default_rng(0).normal(size=(200, 5)) * [1, 10, 100, 1, 1] + 3
+    digits, vae = {"name": "digits", "limit": 400}, {"name": "vae", "channels": 4, "latent_dim": 4}
+    ring, eight = {"name": "gaussians_2d", "num_examples": 600}, {"num_components": 8, "reg_covar": 1e-6}
+    return {
+        "grey": Steps(root / "grey", lambda _: digits, vae, QUICK),
+        "colour": Steps(root / "colour", lambda folder: _archive(folder, colours), MIXTURE),
+        "points": Steps(root / "points", lambda _: ring, {**MIXTURE, **eight}),
+        "table": Steps(root / "table", lambda folder: _archive(folder, rows), MIXTURE),
+    }
 
 
 @pytest.fixture(params=KINDS)
-def steps(request: pytest.FixtureRequest, runs: Runs) -> Steps:
+def steps(request: pytest.FixtureRequest, runs: dict[str, Steps]) -> Steps:
     """Each of the runs in turn."""
     return runs[request.param]
