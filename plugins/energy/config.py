@@ -43,7 +43,7 @@ class EnergyConfig(Config):
     noise_std_max: float | None = Field(
         None,
         gt=0,
-        description="half of the examples have more noise, up to this; none: noise_std alone (denoising_score_matching)",
+        description="half of the examples have more noise, up to this; null: noise_std alone (denoising_score_matching)",
     )
     noise_ratio: int = Field(4, ge=1, description="draws of the base for each example (noise_contrastive)")
 
